@@ -1,0 +1,166 @@
+//! From the three layers (defaults, file, environment) to [`Settings`], or to the list of all problems.
+
+use std::path::Path;
+
+use config::{Config, ConfigError, Environment, File, FileFormat};
+use secrecy::SecretString;
+
+use super::parse::{self, RedisMode};
+use super::reader::{Problem, Reader};
+use super::settings::{
+    DrainSettings, LogFormat, LogSettings, PublishSettings, RedisSettings, RoomSettings, ServerSettings,
+    Settings, WebsocketSettings,
+};
+
+/// The defaults, documented: the file is the truth.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// The environment variable that names the file, and so is no setting itself.
+pub const CONFIG_VARIABLE: &str = "RELAY_CONFIG";
+
+/// Valid settings, and how to show them.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// What is in force, as TOML, secrets hidden.
+    pub effective: String,
+}
+
+/// The settings are bad: every problem there is.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in the settings:\n{}", counted(.0.len()), .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+pub struct BadSettings(pub Vec<Problem>);
+
+fn counted(problems: usize) -> String {
+    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
+}
+
+/// Merges the layers and takes every setting out of them.
+///
+/// `environment` is the whole process environment; only what begins with `RELAY_` is looked at.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, BadSettings> {
+    let layers = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
+    let mut reader = Reader::new(layers);
+    let settings = read(&mut reader);
+    let (effective, problems) = reader.finish();
+    if problems.is_empty() {
+        Ok(Loaded { settings, effective: effective.to_string() })
+    } else {
+        Err(BadSettings(problems))
+    }
+}
+
+fn merge(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Problem> {
+    let variables = environment.into_iter().filter(|(name, _)| name != CONFIG_VARIABLE).collect();
+    let environment = Environment::with_prefix("RELAY")
+        .prefix_separator("_")
+        .separator("__")
+        // A variable that compose or a chart left empty is one that is not set.
+        .ignore_empty(true)
+        .source(Some(variables));
+    let mut layers = Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
+    if let Some(file) = file {
+        layers = layers.add_source(File::new(&file.to_string_lossy(), FileFormat::Toml));
+    }
+    layers.add_source(environment).build().map_err(|error| Problem {
+        key: "--config".to_owned(),
+        origin: file.map(|file| file.display().to_string()),
+        message: match error {
+            ConfigError::FileParse { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        },
+    })
+}
+
+/// One year; longer is a slip of the pen.
+const YEAR: u64 = 365 * 24 * 3600;
+
+fn read(from: &mut Reader) -> Settings {
+    let redis = redis(from);
+    let publish = PublishSettings {
+        secret: from.secret("publish.secret", "publish.secret_file"),
+        body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
+        confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
+    };
+    if redis.is_some() && publish.secret.is_none() {
+        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET or \
+                       publish.secret_file (only the memory broker makes one by itself)";
+        from.problem("publish.secret", None, message);
+    }
+    Settings {
+        server: ServerSettings {
+            bind: from.text("server.bind", parse::address).unwrap_or_else(parse::any_address),
+            workers: from.size("server.workers", 0..=1024),
+            max_connections: from.size("server.max_connections", 0..=10_000_000),
+            max_connections_per_ip: from.size("server.max_connections_per_ip", 0..=10_000_000),
+            handshakes_per_second: u32::try_from(from.number("server.handshakes_per_second", 0..=10_000_000))
+                .unwrap_or(u32::MAX),
+            trusted_proxies: from.list("server.trusted_proxies", parse::network),
+            allowed_origins: from.list("server.allowed_origins", parse::origin),
+        },
+        admin_bind: from.text("admin.bind", parse::address).unwrap_or_else(parse::any_address),
+        websocket: WebsocketSettings {
+            ping_interval: from.seconds("websocket.ping_interval_seconds", 1..=3600),
+            pong_timeout: from.seconds("websocket.pong_timeout_seconds", 1..=3600),
+            max_message_bytes: from.size("websocket.max_message_bytes", 1..=1 << 24),
+            subprotocols: from.list("websocket.subprotocols", parse::subprotocol),
+        },
+        publish,
+        rooms: RoomSettings {
+            max_name_bytes: from.size("rooms.max_name_bytes", 1..=4096),
+            replay_window: from.seconds("rooms.replay_window_seconds", 0..=3600),
+            head_ttl: from.seconds("rooms.head_ttl_seconds", 60..=10 * YEAR),
+        },
+        redis,
+        reconcile_interval: from.seconds("redis.reconcile_seconds", 1..=86_400),
+        drain: DrainSettings {
+            notice: from.seconds("drain.notice_seconds", 0..=3600),
+            spread: from.seconds("drain.spread_seconds", 0..=3600),
+        },
+        log: LogSettings {
+            level: from.text("log.level", parse::log_level),
+            format: from.text("log.format", parse::log_format).unwrap_or(LogFormat::Auto),
+        },
+        partykit_exact_status: from.flag("partykit.exact_status"),
+    }
+}
+
+/// All keys are read, also when there is no Redis: each is checked whether it is used or not.
+fn redis(from: &mut Reader) -> Option<RedisSettings> {
+    let mode_origin = from.origin("redis.mode");
+    let mode = from.text("redis.mode", parse::redis_mode).unwrap_or(RedisMode::Standalone);
+    if mode != RedisMode::Standalone {
+        from.problem("redis.mode", mode_origin, "this version supports standalone only");
+    }
+    let url: Option<SecretString> = from.masked("redis.url", parse::redis_url);
+    let _: Vec<String> = from.list("redis.urls", |url| Ok(url.to_owned()));
+    let _: Option<String> = from.optional_text("redis.sentinel_master", parse::name);
+    let _: Option<String> = from.optional_text("redis.sentinel_username", parse::name);
+    let _ = from.secret("redis.sentinel_password", "redis.sentinel_password_file");
+    let ms = 1..=600_000;
+    let username = from.optional_text("redis.username", parse::name);
+    let password = from.secret("redis.password", "redis.password_file");
+    let key_prefix = from.text("redis.key_prefix", parse::key_prefix);
+    let pool_size = from.size("redis.pool_size", 1..=1024);
+    let connect_timeout = from.millis("redis.connect_timeout_ms", ms.clone());
+    let command_timeout = from.millis("redis.command_timeout_ms", ms.clone());
+    let probe_interval = from.millis("redis.probe_interval_ms", ms.clone());
+    let probe_timeout = from.millis("redis.probe_timeout_ms", ms);
+    Some(RedisSettings {
+        url: url?,
+        username,
+        password,
+        key_prefix,
+        pool_size,
+        connect_timeout,
+        command_timeout,
+        probe_interval,
+        probe_timeout,
+    })
+}

@@ -1,0 +1,179 @@
+//! How the text of a setting becomes a value. An error says what the text should be.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use super::settings::{LogFormat, OriginRule};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RedisMode {
+    Standalone,
+    Sentinel,
+    Cluster,
+}
+
+pub(super) fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+    let hint = || format!("must be an address and a port such as 0.0.0.0:8080, not {text:?}");
+    text.parse().map(Some).map_err(|_| hint())
+}
+
+pub(super) fn any_address() -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, 0).into()
+}
+
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| format!("must be networks such as 10.0.0.0/8, not {text:?}"))
+}
+
+pub(super) fn origin(text: &str) -> Result<OriginRule, String> {
+    if text == "*" {
+        return Ok(OriginRule::Any);
+    }
+    let hint = || {
+        format!(
+            "must be origins such as https://app.example.com, https://*.example.com or *, without a path; not {text:?}"
+        )
+    };
+    let (scheme, host) = text.split_once("://").ok_or_else(hint)?;
+    if let Some(domain) = host.strip_prefix('*') {
+        let plain = domain.starts_with('.') && domain.len() > 1 && !domain.contains(['*', '/', ' ']);
+        return if plain {
+            Ok(OriginRule::Below {
+                scheme: format!("{scheme}://").to_ascii_lowercase(),
+                domain: domain.to_ascii_lowercase(),
+            })
+        } else {
+            Err(hint())
+        };
+    }
+    if scheme.is_empty() || host.is_empty() || host.contains(['/', '*', ' ']) {
+        return Err(hint());
+    }
+    Ok(OriginRule::Exact(text.to_ascii_lowercase()))
+}
+
+/// A token as RFC 6455, section 4.1 asks.
+pub(super) fn subprotocol(text: &str) -> Result<String, String> {
+    let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
+    if text.chars().all(token) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be subprotocol names such as relay.v1, not {text:?}"))
+    }
+}
+
+pub(super) fn redis_mode(text: &str) -> Result<Option<RedisMode>, String> {
+    match text {
+        "standalone" => Ok(Some(RedisMode::Standalone)),
+        "sentinel" => Ok(Some(RedisMode::Sentinel)),
+        "cluster" => Ok(Some(RedisMode::Cluster)),
+        _ => Err(format!("must be standalone, sentinel or cluster, not {text:?}")),
+    }
+}
+
+/// The URL, and the URL with its password masked.
+pub(super) fn redis_url(text: &str) -> Result<(SecretString, String), String> {
+    // The text itself may hold a password, so no error repeats it.
+    let hint =
+        "must be a URL such as redis://redis.internal:6379/0, rediss://... or redis+unix:///run/redis.sock";
+    let url = Url::parse(text).map_err(|error| format!("{hint} ({error})"))?;
+    let scheme = url.scheme();
+    match scheme {
+        "redis" | "valkey" | "rediss" | "valkeys" if url.host_str().is_none_or(str::is_empty) => {
+            return Err(format!("{hint} (no host)"));
+        }
+        "rediss" | "valkeys" => {
+            return Err("TLS to Redis is not supported by this version".to_owned());
+        }
+        "redis" | "valkey" => {
+            let database = url.path().trim_matches('/');
+            if !database.is_empty() && database.parse::<u16>().is_err() {
+                return Err(format!("{hint} (the path must be the number of a database)"));
+            }
+        }
+        "redis+unix" | "unix" if !url.path().starts_with('/') || url.path() == "/" => {
+            return Err(format!("{hint} (no path)"));
+        }
+        "redis+unix" | "unix" => {}
+        _ => return Err(format!("{hint} (unknown scheme {scheme:?})")),
+    }
+    let mut shown = url;
+    if shown.password().is_some() {
+        shown.set_password(Some("hidden")).map_err(|()| hint.to_owned())?;
+    }
+    Ok((text.into(), shown.into()))
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        Err("must be a name".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// Braces would set a hash tag of their own.
+pub(super) fn key_prefix(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be 1 to 64 letters, digits or -_.: characters, not {text:?}"))
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::filter::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!(
+            "must be error, warn, info, debug or trace, or directives such as info,refresh_relay::broker=debug; not {text:?}"
+        )),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<Option<LogFormat>, String> {
+    match text {
+        "auto" => Ok(Some(LogFormat::Auto)),
+        "text" => Ok(Some(LogFormat::Text)),
+        "json" => Ok(Some(LogFormat::Json)),
+        _ => Err(format!("must be auto, text or json, not {text:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_url_with_a_typo_is_refused_and_never_repeated() {
+        for text in [
+            "rediss//u:hunter2@h",
+            "reddis://u:hunter2@h",
+            "redis:/u:hunter2@",
+            "redis://h/hunter2",
+            "redis://u:hunter2@h:99999",
+            "redis+unix://",
+        ] {
+            let error = redis_url(text).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_a_redis_url_is_masked() {
+        let (_, shown) = redis_url("redis://me:hunter2@redis.internal:6379/1").unwrap();
+        assert_eq!(shown, "redis://me:hidden@redis.internal:6379/1");
+    }
+
+    #[test]
+    fn an_origin_with_a_path_or_an_inner_wildcard_is_refused() {
+        for text in ["https://a.example/x", "https://a.*.example", "example.com", "https://*", "https://*x.y"]
+        {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Takes settings out of the merged layers one by one, and notes every problem on the way instead of stopping at the
+//! first. What nobody took is an unknown key.
+//!
+//! A read that fails answers some value of its type: the caller goes on, and throws the result away in the end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+use secrecy::SecretString;
+use toml::Table;
+
+/// One thing wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub key: String,
+    /// The file or the environment variable it came from; None for what is missing.
+    pub origin: Option<String>,
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Some(origin) => write!(f, "{}: {} (from {origin})", self.key, self.message),
+            None => write!(f, "{}: {}", self.key, self.message),
+        }
+    }
+}
+
+/// What stands in place of a secret.
+const HIDDEN: &str = "(hidden)";
+
+pub(super) struct Reader {
+    left: BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+    effective: Table,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    pub(super) fn new(layers: config::Config) -> Self {
+        let mut left = BTreeMap::new();
+        flatten("", layers.cache, &mut left);
+        Self { left, known: Vec::new(), effective: Table::new(), problems: Vec::new() }
+    }
+
+    /// Notes what is wrong with a key whose value came from `origin`.
+    pub(super) fn problem(&mut self, key: &str, origin: Option<String>, message: impl Into<String>) {
+        self.problems.push(Problem { key: key.to_owned(), origin, message: message.into() });
+    }
+
+    /// The settings as they are in force, and the problems. Keys that nobody took are problems too.
+    pub(super) fn finish(mut self) -> (Table, Vec<Problem>) {
+        for (key, value) in std::mem::take(&mut self.left) {
+            let near = self.known.iter().map(|known| (strsim::jaro_winkler(known, &key), known));
+            let hint = near
+                .filter(|(nearness, _)| *nearness > 0.85)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map_or_else(String::new, |(_, known)| format!("; did you mean {known}?"));
+            let origin = origin_of(&key, &value);
+            self.problem(&key, origin, format!("unknown key{hint}"));
+        }
+        self.problems.sort_by(|a, b| a.key.cmp(&b.key));
+        (self.effective, self.problems)
+    }
+
+    /// A text that `parse` turns into a value, or says what it should be.
+    pub(super) fn text<T: Default>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        self.optional_text(key, parse).unwrap_or_default()
+    }
+
+    pub(super) fn optional_text<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (text, origin) = self.take_text(key)?;
+        self.show(key, text.clone());
+        parse(&text).map_err(|message| self.problem(key, origin, message)).ok()
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.take(key) else { return 0 };
+        let origin = origin_of(key, &value);
+        let shown = value.to_string();
+        let number = value.into_uint().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = range.into_inner();
+            self.problem(
+                key,
+                origin,
+                format!("must be a whole number from {least} to {most}, not {shown:?}"),
+            );
+        }
+        let number = number.unwrap_or_default();
+        self.show(key, i64::try_from(number).unwrap_or(i64::MAX));
+        number
+    }
+
+    pub(super) fn size(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> usize {
+        usize::try_from(self.number(key, range)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
+        Duration::from_secs(self.number(key, range))
+    }
+
+    pub(super) fn millis(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.number(key, range))
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        let Some(value) = self.take(key) else { return false };
+        let origin = origin_of(key, &value);
+        let shown = value.to_string();
+        let flag = value.into_bool().ok();
+        if flag.is_none() {
+            self.problem(key, origin, format!("must be true or false, not {shown:?}"));
+        }
+        self.show(key, flag.unwrap_or_default());
+        flag.unwrap_or_default()
+    }
+
+    /// A list of texts; in the environment one text with commas.
+    pub(super) fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let origin = origin_of(key, &value);
+        let texts: Option<Vec<String>> = match value.kind {
+            ValueKind::String(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().ok()).collect(),
+            _ => None,
+        };
+        let Some(texts) = texts else {
+            self.problem(key, origin, "must be a list of texts");
+            return Vec::new();
+        };
+        self.show(key, texts.clone());
+        let mut parsed = Vec::new();
+        for text in texts.iter().filter(|text| !text.is_empty()) {
+            match parse(text) {
+                Ok(item) => parsed.push(item),
+                Err(message) => self.problem(key, origin.clone(), message),
+            }
+        }
+        parsed
+    }
+
+    /// A secret given as such under `key`, or in the file that `file_key` names; not both.
+    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+        let direct = self.take_text(key);
+        let file = self.take_text(file_key);
+        if let (Some((_, origin)), Some(_)) = (&direct, &file) {
+            let message = format!("{file_key} is set too; set one of the two");
+            self.problem(key, origin.clone(), message);
+        }
+        if let Some((path, origin)) = file {
+            self.show(file_key, path.clone());
+            return match std::fs::read_to_string(&path) {
+                // Editors and `echo` end files with a line break that nobody means.
+                Ok(text) if !text.trim_end().is_empty() => Some(text.trim_end().to_owned().into()),
+                Ok(_) => {
+                    self.problem(file_key, origin, format!("the file {path} is empty"));
+                    None
+                }
+                Err(error) => {
+                    self.problem(file_key, origin, format!("cannot read the file {path}: {error}"));
+                    None
+                }
+            };
+        }
+        let (secret, origin) = direct?;
+        self.show(key, HIDDEN);
+        if secret.is_empty() {
+            self.problem(key, origin, "is empty");
+            return None;
+        }
+        Some(secret.into())
+    }
+
+    /// A text that may hold a secret; `parse` answers the value and what may be shown of it.
+    pub(super) fn masked<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<(T, String), String>,
+    ) -> Option<T> {
+        let (text, origin) = self.take_text(key)?;
+        match parse(&text) {
+            Ok((value, shown)) => {
+                self.show(key, shown);
+                Some(value)
+            }
+            Err(message) => {
+                self.problem(key, origin, message);
+                None
+            }
+        }
+    }
+
+    /// Where the value of `key` comes from, as long as it was not taken.
+    pub(super) fn origin(&self, key: &str) -> Option<String> {
+        self.left.get(key).and_then(|value| origin_of(key, value))
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.left.remove(key)
+    }
+
+    fn take_text(&mut self, key: &'static str) -> Option<(String, Option<String>)> {
+        let value = self.take(key)?;
+        let origin = origin_of(key, &value);
+        if let Ok(text) = value.into_string() {
+            Some((text, origin))
+        } else {
+            self.problem(key, origin, "must be a text");
+            None
+        }
+    }
+
+    fn show(&mut self, key: &str, value: impl Into<toml::Value>) {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let section = self.effective.entry(section).or_insert_with(|| Table::new().into());
+        if let Some(section) = section.as_table_mut() {
+            section.insert(name.to_owned(), value.into());
+        }
+    }
+}
+
+/// Leaves by their dotted path. An empty table is a leaf, so that a misspelt empty section is seen.
+fn flatten(path: &str, value: Value, leaves: &mut BTreeMap<String, Value>) {
+    match value.kind {
+        ValueKind::Table(table) if path.is_empty() || !table.is_empty() => {
+            for (key, value) in table {
+                let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+                flatten(&path, value, leaves);
+            }
+        }
+        _ => {
+            leaves.insert(path.to_owned(), value);
+        }
+    }
+}
+
+/// The name of the environment variable, or the file.
+fn origin_of(key: &str, value: &Value) -> Option<String> {
+    value.origin().map(|origin| match origin {
+        "the environment" => format!("RELAY_{}", key.replace('.', "__").to_uppercase()),
+        file => file.to_owned(),
+    })
+}

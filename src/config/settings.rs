@@ -1,0 +1,149 @@
+//! The settings of a node, typed and valid. Each field is described where its default stands: `default.toml`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub admin_bind: SocketAddr,
+    pub websocket: WebsocketSettings,
+    pub publish: PublishSettings,
+    pub rooms: RoomSettings,
+    /// None = the memory broker.
+    pub redis: Option<RedisSettings>,
+    pub reconcile_interval: Duration,
+    pub drain: DrainSettings,
+    pub log: LogSettings,
+    pub partykit_exact_status: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    pub bind: SocketAddr,
+    /// 0 = one per core.
+    pub workers: usize,
+    /// 0 = from the open-file limit.
+    pub max_connections: usize,
+    /// 0 = no limit.
+    pub max_connections_per_ip: usize,
+    /// 0 = no limit.
+    pub handshakes_per_second: u32,
+    pub trusted_proxies: Vec<IpNet>,
+    pub allowed_origins: Vec<OriginRule>,
+}
+
+/// Which `Origin` headers (RFC 6454) may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginRule {
+    Any,
+    Exact(String),
+    /// Scheme with `://`, and the domain with its leading dot (and port, if any): any host below it.
+    Below {
+        scheme: String,
+        domain: String,
+    },
+}
+
+impl OriginRule {
+    pub fn allows(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => origin.eq_ignore_ascii_case(exact),
+            Self::Below { scheme, domain } => {
+                let origin = origin.to_ascii_lowercase();
+                let host =
+                    origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
+                host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct WebsocketSettings {
+    pub ping_interval: Duration,
+    pub pong_timeout: Duration,
+    pub max_message_bytes: usize,
+    pub subprotocols: Vec<String>,
+}
+
+impl WebsocketSettings {
+    /// How long a client may be silent, or a frame may wait to be written.
+    pub fn silence_limit(&self) -> Duration {
+        self.ping_interval + self.pong_timeout
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct PublishSettings {
+    pub secret: Option<SecretString>,
+    pub body_limit_bytes: usize,
+    pub confirm_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct RoomSettings {
+    pub max_name_bytes: usize,
+    /// Zero = off.
+    pub replay_window: Duration,
+    pub head_ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    pub url: SecretString,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    pub key_prefix: String,
+    pub pool_size: usize,
+    pub connect_timeout: Duration,
+    pub command_timeout: Duration,
+    pub probe_interval: Duration,
+    pub probe_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct DrainSettings {
+    pub notice: Duration,
+    pub spread: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OriginRule;
+
+    #[test]
+    fn a_wildcard_origin_covers_hosts_below_the_domain_and_nothing_else() {
+        let rule = OriginRule::Below { scheme: "https://".into(), domain: ".example.com".into() };
+        assert!(rule.allows("https://app.example.com"));
+        assert!(rule.allows("https://a.b.Example.com"));
+        for origin in [
+            "https://example.com",
+            "https://.example.com",
+            "http://app.example.com",
+            "https://evil.com/.example.com",
+            "https://evilexample.com",
+            "https://app.example.com.evil.com",
+            "null",
+        ] {
+            assert!(!rule.allows(origin), "{origin}");
+        }
+    }
+}
