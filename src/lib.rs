@@ -40,5 +40,6 @@
 pub mod backoff;
 pub mod close;
 pub mod config;
+pub mod hub;
 pub mod metrics;
 pub mod room;
