@@ -38,6 +38,7 @@
 //! out. Heads are also compared on a slow timer, so that a silent loss heals too.
 
 pub mod backoff;
+pub mod broker;
 pub mod close;
 pub mod config;
 pub mod hub;

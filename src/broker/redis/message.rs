@@ -1,0 +1,36 @@
+//! What nodes say to each other on Redis channels: JSON objects told apart by `type`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{Confirmation, NodeId};
+use crate::room::{Publication, RoomId};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Message {
+    /// Composed by `publish.lua`.
+    Publication {
+        publisher: NodeId,
+        publication: Publication,
+    },
+    Confirmation(Confirmation),
+    CountRequest {
+        room: RoomId,
+        number: u64,
+        asker: NodeId,
+    },
+    /// A node's word to itself, to see that what is published comes back.
+    Probe {
+        number: u64,
+    },
+}
+
+impl Message {
+    pub(super) fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+
+    pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+}

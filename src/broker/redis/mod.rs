@@ -1,0 +1,170 @@
+//! The bus of a cluster of nodes: Redis.
+//!
+//! Commands go through a pool; what others publish comes over the [`link`], a connection of its own.
+
+mod commands;
+mod keys;
+mod link;
+mod message;
+mod subscription;
+mod topology;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::Script;
+
+use self::commands::Commands;
+use self::link::Link;
+use self::message::Message;
+use super::{
+    Broker, BrokerError, BrokerStatus, Confirmation, Draft, Events, IDEMPOTENCY_WINDOW, LinkState, NodeId,
+    NodeRecord, Published, Tally,
+};
+use crate::config::RedisSettings;
+use crate::metrics::Metrics;
+use crate::room::{Epoch, Publication, RoomId, Timestamp};
+
+pub struct RedisBroker {
+    id: NodeId,
+    head_ttl_ms: u64,
+    commands: Arc<Commands>,
+    link: Link,
+    publish: Script,
+}
+
+impl RedisBroker {
+    /// Connects to nothing yet: a node starts, and serves sockets, while Redis is away.
+    pub fn new(
+        id: NodeId,
+        settings: &RedisSettings,
+        head_ttl: std::time::Duration,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BrokerError> {
+        let commands = Arc::new(Commands::new(settings)?);
+        Ok(Self {
+            link: Link::new(id.clone(), settings.clone(), Arc::clone(&commands), metrics)?,
+            id,
+            head_ttl_ms: millis(head_ttl),
+            commands,
+            publish: Script::new(include_str!("publish.lua")),
+        })
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The draft as the JSON object that `publish.lua` completes: everything but position, time and closing brace.
+fn open_object(draft: &Draft) -> serde_json::Result<String> {
+    let mut object = format!(r#"{{"room":{}"#, serde_json::to_string(&draft.room)?);
+    if let Some(revision) = &draft.revision {
+        object += r#","revision":"#;
+        object += &serde_json::to_string(revision)?;
+    }
+    Ok(object)
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    async fn run(&self, events: Arc<dyn Events>) {
+        self.link.run(events).await;
+    }
+
+    fn status(&self) -> BrokerStatus {
+        let status = self.link.status().clone();
+        BrokerStatus {
+            kind: "redis",
+            link: status.state,
+            last_error: status.last_error,
+            probe_round_trip_seconds: status.round_trip.map(|time| time.as_secs_f64()),
+        }
+    }
+
+    fn link(&self) -> LinkState {
+        self.link.status().state
+    }
+
+    fn now(&self) -> Timestamp {
+        self.commands.now()
+    }
+
+    async fn publish(&self, draft: Draft) -> Result<Published, BrokerError> {
+        // Without the link nobody could say who was told; the caller tries again, perhaps at another node.
+        if !self.link.is_up() {
+            return Err(BrokerError::LinkDown);
+        }
+        let keys = &self.commands.keys;
+        let mut call = self.publish.key(keys.head(&draft.room));
+        if let Some(key) = &draft.idempotency_key {
+            call.key(keys.idempotency(&draft.room, key));
+        }
+        call.arg(Epoch::random().to_string())
+            .arg(self.head_ttl_ms)
+            .arg(millis(IDEMPOTENCY_WINDOW))
+            .arg(keys.channel_of(&draft.room))
+            .arg("PUBLISH")
+            .arg(self.id.as_str())
+            .arg(open_object(&draft)?);
+        let (new, publication, now): (bool, String, u64) = self.commands.script(&call).await?;
+        self.commands.set_clock(now);
+        let publication = serde_json::from_str(&publication)?;
+        Ok(if new { Published::New(publication) } else { Published::Duplicate(publication) })
+    }
+
+    async fn remember(&self, room: &RoomId, idempotency_key: &str, tally: Tally) -> Result<(), BrokerError> {
+        let key = self.commands.keys.idempotency(room, idempotency_key);
+        let mut pipeline = redis::pipe();
+        pipeline.hset(&key, "tally", serde_json::to_string(&tally)?).ignore();
+        // Renewed, as a key that ran out in between would otherwise be kept for good.
+        pipeline.pexpire(&key, i64::try_from(millis(IDEMPOTENCY_WINDOW)).unwrap_or(i64::MAX)).ignore();
+        self.commands.pipeline(&pipeline).await
+    }
+
+    async fn recall(&self, room: &RoomId, idempotency_key: &str) -> Result<Option<Tally>, BrokerError> {
+        let mut pipeline = redis::pipe();
+        pipeline.hget(self.commands.keys.idempotency(room, idempotency_key), "tally");
+        let (tally,): (Option<String>,) = self.commands.pipeline(&pipeline).await?;
+        Ok(tally.map(|tally| serde_json::from_str(&tally)).transpose()?)
+    }
+
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError> {
+        let mut pipeline = redis::pipe();
+        for room in rooms {
+            pipeline.hget(self.commands.keys.head(room), "publication");
+        }
+        let heads: Vec<Option<String>> = self.commands.pipeline(&pipeline).await?;
+        let decode = |head: Option<String>| head.map(|head| serde_json::from_str(&head)).transpose();
+        Ok(heads.into_iter().map(decode).collect::<Result<_, _>>()?)
+    }
+
+    async fn confirm(&self, confirmations: Vec<(NodeId, Confirmation)>) -> Result<(), BrokerError> {
+        let mut pipeline = redis::pipe();
+        for (node, confirmation) in confirmations {
+            let message = Message::Confirmation(confirmation).encode()?;
+            pipeline.publish(self.commands.keys.inbox(&node), message).ignore();
+        }
+        self.commands.pipeline(&pipeline).await
+    }
+
+    async fn request_counts(&self, room: &RoomId, number: u64) -> Result<(), BrokerError> {
+        if !self.link.is_up() {
+            return Err(BrokerError::LinkDown);
+        }
+        let request = Message::CountRequest { room: room.clone(), number, asker: self.id.clone() };
+        self.commands.publish(self.commands.keys.channel_of(room), request.encode()?).await
+    }
+
+    async fn announce(&self, record: &NodeRecord) -> Result<Vec<NodeRecord>, BrokerError> {
+        self.commands.nodes(Some(record)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, BrokerError> {
+        self.commands.nodes(None).await
+    }
+
+    async fn retire(&self) -> Result<(), BrokerError> {
+        self.commands.drop_record(&self.id).await
+    }
+}
