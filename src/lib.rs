@@ -43,4 +43,5 @@ pub mod close;
 pub mod config;
 pub mod hub;
 pub mod metrics;
+pub mod node;
 pub mod room;
