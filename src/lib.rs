@@ -18,30 +18,36 @@
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
 //! whether the node is leaving, and `config`, `metrics` and `telemetry`, which everyone may read and which know none
-//! of ours. `broker` is the bus between nodes and `hub` is who is connected here; they meet in `node` alone.
+//! of ours. [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
 //!
-//! **Publish.** `http` checks key, room and body; `node::Node::publish` has the broker take one atomic step: next
+//! **Publish.** [`http`] checks key, room and body; [`node::Node::publish`] has the broker take one atomic step: next
 //! generation, new head, word to every node. Every node, the publishing one too, receives it by the same road. Its
 //! hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node confirms so many
 //! sockets; the publisher's answer adds the confirmations up.
 //!
-//! **Connect.** `ws::Gate` refuses before the upgrade, with a plain status. A connection is seated first, then the
+//! **Connect.** [`ws::Gate`] refuses before the upgrade, with a plain status. A connection is seated first, then the
 //! room's head is looked at: what is published in between comes twice or once, never not at all.
 //!
-//! **Drain.** See `drain`.
+//! **Drain.** See [`drain`].
 //!
 //! **Redis lost.** The link ends, or a probe does not come back: sockets stay, publishes answer 503, readiness stays.
 //! The link is rebuilt without a retry limit. The same server process as before? Heads are compared, and what is
 //! newer is sent. Another one, or a head that vanished or went backwards? Every socket is told to fetch again, spread
 //! out. Heads are also compared on a slow timer, so that a silent loss heals too.
 
+pub mod app;
 pub mod backoff;
 pub mod broker;
+pub mod cli;
 pub mod close;
 pub mod config;
+pub mod drain;
+pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod node;
 pub mod room;
+pub mod telemetry;
+pub mod ws;

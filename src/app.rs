@@ -1,0 +1,234 @@
+//! The only wiring: from settings to a running node.
+
+use std::any::Any;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use rand::distr::{Alphanumeric, SampleString};
+use secrecy::SecretString;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tracing::{info, warn};
+
+use crate::broker::memory::MemoryBroker;
+use crate::broker::redis::RedisBroker;
+use crate::broker::{Broker, NodeId};
+use crate::config::Settings;
+use crate::drain::Lifecycle;
+use crate::http::admin::{self, Admin};
+use crate::http::{self, Public, PublishKey};
+use crate::metrics::Metrics;
+use crate::node::{Node, NodeSettings};
+use crate::ws::Gate;
+
+/// Handshakes the kernel keeps for us while a worker is busy; a storm of reconnects needs more than the usual 128.
+const BACKLOG: i32 = 4096;
+
+/// Open files that are no client sockets: Redis, listeners, the admin listener, logs, and answers to those refused.
+const RESERVED_FILES: u64 = 256;
+
+/// How long a response that has ended is read on for, so that its last bytes are not lost to a reset.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How long requests under way have at the end.
+const REQUEST_GRACE_SECONDS: u64 = 5;
+
+/// A node with its listeners bound.
+pub struct Application {
+    node: Arc<Node>,
+    lifecycle: Arc<Lifecycle>,
+    settings: Settings,
+    public: Server,
+    admin: Server,
+    public_address: SocketAddr,
+    admin_address: SocketAddr,
+    made_key: Option<String>,
+}
+
+impl Application {
+    /// Binds the listeners and starts the workers. Needs an actix system around.
+    pub fn build(settings: Settings) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new()?);
+        let limit = connection_limit(settings.server.max_connections);
+        metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        let node = node(&settings, &metrics)?;
+        let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
+        let (secret, made_key) = if let Some(secret) = &settings.publish.secret {
+            (secret.clone(), None)
+        } else {
+            let made = Alphanumeric.sample_string(&mut rand::rng(), 32);
+            (SecretString::from(made.clone()), Some(made))
+        };
+        let gate =
+            Gate::new(&settings, limit, Arc::clone(&node), Arc::clone(&lifecycle), Arc::clone(&metrics));
+        let public = web::Data::new(Public {
+            node: Arc::clone(&node),
+            gate,
+            key: PublishKey::new(&secret),
+            settings: settings.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let admin = web::Data::new(Admin {
+            node: Arc::clone(&node),
+            lifecycle: Arc::clone(&lifecycle),
+            metrics,
+            started: Instant::now(),
+        });
+        let (public, public_address) = serve_public(&settings, limit, public)?;
+        let (admin, admin_address) = serve_admin(settings.admin_bind, admin)?;
+        Ok(Self { node, lifecycle, settings, public, admin, public_address, admin_address, made_key })
+    }
+
+    pub fn public_address(&self) -> SocketAddr {
+        self.public_address
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The publish key that was made for this run, as the settings have none.
+    pub fn made_key(&self) -> Option<&str> {
+        self.made_key.as_deref()
+    }
+
+    /// Serves until `stop` resolves, then drains.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        info!(
+            version = env!("CARGO_PKG_VERSION"), node = %self.node.id(),
+            public = %self.public_address, admin = %self.admin_address, "listening"
+        );
+        let (public, admin) = (self.public.handle(), self.admin.handle());
+        let mut public_ended = actix_web::rt::spawn(self.public);
+        let mut admin_ended = actix_web::rt::spawn(self.admin);
+        let address = record_address(self.public_address);
+        let node = actix_web::rt::spawn(Arc::clone(&self.node).run(address));
+        tokio::select! {
+            ended = &mut public_ended => return listener_ended("public", ended),
+            ended = &mut admin_ended => return listener_ended("admin", ended),
+            () = stop => {}
+        }
+        self.lifecycle.drain(&self.node, &self.settings.drain).await;
+        stop_listeners(&self.node, public, admin).await;
+        node.abort();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+async fn stop_listeners(node: &Node, public: ServerHandle, admin: ServerHandle) {
+    public.stop(true).await;
+    node.retire().await;
+    admin.stop(false).await;
+}
+
+fn listener_ended<E>(name: &str, ended: Result<std::io::Result<()>, E>) -> anyhow::Result<()> {
+    match ended {
+        Ok(Err(error)) => Err(error).with_context(|| format!("the {name} listener failed")),
+        _ => anyhow::bail!("the {name} listener ended by itself"),
+    }
+}
+
+fn node(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Node>> {
+    let id = NodeId::random();
+    let head_ttl = settings.rooms.head_ttl;
+    let broker: Arc<dyn Broker> = match &settings.redis {
+        Some(redis) => Arc::new(RedisBroker::new(id.clone(), redis, head_ttl, Arc::clone(metrics))?),
+        None => Arc::new(MemoryBroker::new(id.clone(), head_ttl)),
+    };
+    let node_settings = NodeSettings {
+        replay_window: settings.rooms.replay_window,
+        head_ttl,
+        confirm_timeout: settings.publish.confirm_timeout,
+        reconcile_interval: settings.reconcile_interval,
+    };
+    Ok(Node::new(id, node_settings, broker, Arc::clone(metrics)))
+}
+
+fn serve_public(
+    settings: &Settings,
+    limit: usize,
+    public: web::Data<Public>,
+) -> anyhow::Result<(Server, SocketAddr)> {
+    let silence = settings.websocket.silence_limit();
+    let (listener, address) = listen(settings.server.bind, "server.bind")?;
+    let server = HttpServer::new(move || {
+        let shard = public.node.shard();
+        App::new()
+            .app_data(public.clone())
+            .app_data(web::Data::new(shard))
+            .default_service(web::to(http::public))
+    })
+    .workers(match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    })
+    // The gate refuses what is too much, with an answer; a worker's own limit would leave it waiting without one.
+    .max_connections(limit.saturating_mul(2))
+    .on_connect(move |connection, _| prepare(connection, silence))
+    .client_disconnect_timeout(LINGER)
+    .shutdown_timeout(REQUEST_GRACE_SECONDS)
+    .disable_signals()
+    .tcp_nodelay(true)
+    .listen(listener)?;
+    Ok((server.run(), address))
+}
+
+/// Has the kernel give up a client that acknowledges nothing, or never reads, after the time a silent one has.
+fn prepare(connection: &dyn Any, silence: Duration) {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>()
+        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(silence))
+    {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT not set");
+    }
+}
+
+fn serve_admin(address: SocketAddr, admin: web::Data<Admin>) -> anyhow::Result<(Server, SocketAddr)> {
+    let (listener, address) = listen(address, "admin.bind")?;
+    let server = HttpServer::new(move || App::new().app_data(admin.clone()).configure(admin::routes))
+        .workers(1)
+        .disable_signals()
+        .listen(listener)?;
+    Ok((server.run(), address))
+}
+
+/// Binds a listener, so that a port that is taken is an error before anything runs.
+fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let bound = || -> std::io::Result<_> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bound().with_context(|| format!("cannot listen on {address} ({key})"))
+}
+
+/// Sockets this node takes: as configured, or what the open-file limit leaves. The soft limit is raised first.
+fn connection_limit(configured: usize) -> usize {
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(error) => {
+            warn!(%error, "the open-file limit could not be raised");
+            1024
+        }
+    };
+    let possible = usize::try_from(files.saturating_sub(RESERVED_FILES).max(1)).unwrap_or(usize::MAX);
+    if configured > possible {
+        warn!(configured, possible, "server.max_connections is more than the open-file limit allows");
+    }
+    if configured == 0 { possible } else { configured.min(possible) }
+}
+
+/// What other nodes see of this one: its host name, and its public port.
+fn record_address(public: SocketAddr) -> String {
+    let host = hostname::get().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.unwrap_or_else(|| public.ip().to_string()), public.port())
+}

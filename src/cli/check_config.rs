@@ -1,0 +1,10 @@
+//! `check-config`.
+
+use std::process::ExitCode;
+
+use super::ConfigFile;
+
+pub(super) fn run(file: &ConfigFile) -> Result<(), ExitCode> {
+    print!("{}", file.load()?.effective);
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `healthcheck`: for images without a shell, and for compose.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{ConfigFile, failed};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) fn run(url: Option<String>, file: &ConfigFile) -> Result<(), ExitCode> {
+    let url = match url {
+        Some(url) => url,
+        None => local_url(file)?,
+    };
+    check(&format!("{}/readyz", url.trim_end_matches('/'))).map_err(|error| failed(&error))
+}
+
+/// The admin listener on this machine.
+fn local_url(file: &ConfigFile) -> Result<String, ExitCode> {
+    let mut address = file.load()?.settings.admin_bind;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(format!("http://{address}"))
+}
+
+fn check(url: &str) -> anyhow::Result<()> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+    agent.get(url).call().with_context(|| format!("{url} does not answer that the node is ready"))?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The command line: one file per subcommand.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to a terminal")]
+
+mod check_config;
+mod healthcheck;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, CONFIG_VARIABLE, Loaded};
+
+/// The settings are bad (`EX_CONFIG` of `sysexits.h`). 1 is a failure while running; wrong usage is clap's 2.
+const BAD_SETTINGS: u8 = 78;
+
+/// Tells running apps to fetch their feature-flag datafile again.
+///
+/// Apps connect by WebSocket; CI posts a refresh; every node tells its apps. Settings come from a file and from the
+/// environment (RELAY_...); `check-config` prints them. Without any, a node runs on its embedded memory broker.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a node until SIGTERM or SIGINT; a second signal ends it at once.
+    Serve(ConfigFile),
+    /// Prints the settings in force as TOML, secrets hidden; or every problem with them.
+    CheckConfig(ConfigFile),
+    /// Succeeds if the node's admin listener answers that it is ready.
+    Healthcheck {
+        /// The admin listener, such as <http://127.0.0.1:9090>; by default where the settings put it.
+        #[arg(long)]
+        url: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// Settings in TOML; the environment variable `RELAY_CONFIG` names one too.
+    #[arg(long = "config", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The settings in force, or the exit code after every problem was printed.
+    fn load(&self) -> Result<Loaded, ExitCode> {
+        let from_environment =
+            || std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = self.path.clone().or_else(from_environment);
+        let environment = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        config::load(path.as_deref().map(Path::new), environment).map_err(|error| {
+            eprintln!("refresh-relay: {error}");
+            ExitCode::from(BAD_SETTINGS)
+        })
+    }
+}
+
+/// Parses the arguments and does what they say.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve::run(&cli.file),
+        Some(Command::Serve(file)) => serve::run(&file),
+        Some(Command::CheckConfig(file)) => check_config::run(&file),
+        Some(Command::Healthcheck { url }) => healthcheck::run(url, &cli.file),
+    };
+    done.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// Says why something failed while running.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("refresh-relay: {error:#}");
+    ExitCode::FAILURE
+}

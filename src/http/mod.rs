@@ -1,0 +1,48 @@
+//! The public listener and the admin listener.
+
+pub mod admin;
+mod body;
+mod keys;
+mod partykit;
+mod path;
+mod problem;
+mod v1;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+pub use self::keys::PublishKey;
+use self::path::Target;
+use crate::config::Settings;
+use crate::hub::Shard;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::ws::Gate;
+
+/// What the public listener needs, shared by all workers.
+pub struct Public {
+    pub node: Arc<Node>,
+    pub gate: Gate,
+    pub key: PublishKey,
+    pub settings: Settings,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Every request on the public listener. There is no router in between, as paths are taken raw.
+pub async fn public(
+    request: HttpRequest,
+    payload: web::Payload,
+    public: web::Data<Public>,
+    shard: web::Data<Rc<Shard>>,
+) -> HttpResponse {
+    match Target::parse(request.uri().path()) {
+        Target::Party { room } => partykit::party(&request, payload, room, &public, &shard).await,
+        Target::UnknownParty(party) => partykit::unknown_party(party),
+        Target::Unknown => partykit::not_found(),
+        Target::Refresh(room) => v1::refresh(&request, payload, room.as_deref(), &public).await,
+        Target::Room(room) => v1::room(&request, room.as_deref(), &public).await,
+        Target::UnknownV1 => v1::not_found(),
+    }
+}

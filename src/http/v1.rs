@@ -1,0 +1,231 @@
+//! `/v1`: publishing with an answer a machine can judge, and asking where a room stands.
+
+use std::time::{Duration, Instant};
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::Public;
+use super::body::{self, BodyError};
+use super::problem::{Code, Problem};
+use crate::broker::{BrokerError, Draft, Tally};
+use crate::metrics::{Api, PublishResult};
+use crate::node::Receipt;
+use crate::room::{Position, Publication, Revision, RoomError, RoomId};
+
+/// The longest idempotency key, in visible characters.
+const MAX_IDEMPOTENCY_KEY: usize = 128;
+
+/// The longest wait for confirmations that a publisher may ask for.
+const MAX_WAIT_SECONDS: u64 = 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshBody {
+    revision: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RefreshQuery {
+    wait: Option<String>,
+}
+
+/// The answer to a publish, and to a question for a room.
+#[derive(Serialize)]
+struct RoomState<'a> {
+    room: &'a RoomId,
+    position: Option<Position>,
+    revision: Option<&'a Revision>,
+    published_at: Option<String>,
+    nodes: Nodes,
+    connections: u64,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    expected: usize,
+    confirmed: usize,
+}
+
+impl<'a> RoomState<'a> {
+    fn new(room: &'a RoomId, head: Option<&'a Publication>, tally: Tally) -> Self {
+        Self {
+            room,
+            position: head.map(|head| head.position),
+            revision: head.and_then(|head| head.revision.as_ref()),
+            published_at: head.map(|head| head.published_at.to_string()),
+            nodes: Nodes { expected: tally.expected, confirmed: tally.confirmed },
+            connections: tally.connections,
+        }
+    }
+}
+
+pub(super) fn not_found() -> HttpResponse {
+    Problem::new(Code::NotFound, "There is nothing at this path; rooms are at /v1/rooms/<room>.")
+        .into_response()
+}
+
+/// `POST /v1/rooms/<room>/refresh`.
+pub(super) async fn refresh(
+    request: &HttpRequest,
+    payload: web::Payload,
+    room: Option<&str>,
+    public: &Public,
+) -> HttpResponse {
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
+    }
+    let (result, answer) = match publish(request, payload, room, public).await {
+        Ok(receipt) => {
+            let confirmed = receipt.is_confirmed();
+            let result = match receipt.duplicate {
+                true => PublishResult::Duplicate,
+                false if confirmed => PublishResult::Ok,
+                false => PublishResult::Unconfirmed,
+            };
+            let publication = &receipt.publication;
+            let state = RoomState::new(&publication.room, Some(publication), receipt.tally);
+            (result, json(if confirmed { StatusCode::OK } else { StatusCode::ACCEPTED }, &state))
+        }
+        Err(problem) => {
+            let result = match problem.code {
+                Code::Unauthorized => PublishResult::Unauthorized,
+                Code::BrokerUnavailable => PublishResult::Unavailable,
+                _ => PublishResult::Invalid,
+            };
+            (result, problem.into_response())
+        }
+    };
+    public.metrics.published(Api::V1, result);
+    answer
+}
+
+/// `GET /v1/rooms/<room>`.
+pub(super) async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) -> HttpResponse {
+    if request.method() != Method::GET {
+        return method_not_allowed("GET");
+    }
+    match report(request, room, public).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn report(request: &HttpRequest, room: Option<&str>, public: &Public) -> Result<HttpResponse, Problem> {
+    authorize(request, public)?;
+    let room = parse_room(room, public)?;
+    let report = public.node.room(&room).await.map_err(|error| unavailable(&error))?;
+    let report = report.ok_or_else(|| {
+        Problem::new(Code::NotFound, "This room has neither been refreshed nor has it a connection.")
+    })?;
+    Ok(json(StatusCode::OK, &RoomState::new(&room, report.head.as_ref(), report.tally)))
+}
+
+async fn publish(
+    request: &HttpRequest,
+    payload: web::Payload,
+    room: Option<&str>,
+    public: &Public,
+) -> Result<Receipt, Problem> {
+    // The key first: who has none learns nothing of what else is wrong.
+    authorize(request, public)?;
+    let started = Instant::now();
+    let room = parse_room(room, public)?;
+    let wait = parse_wait(request)?;
+    let idempotency_key = parse_idempotency_key(request)?;
+    let revision = parse_revision(payload, public.settings.publish.body_limit_bytes).await?;
+    let draft = Draft { room: room.clone(), revision, idempotency_key };
+    // In a task of its own: a caller that hangs up does not keep the answer from those that repeat the call.
+    let node = std::sync::Arc::clone(&public.node);
+    let publishing = actix_web::rt::spawn(async move { node.publish(draft, wait).await });
+    let published = publishing
+        .await
+        .map_err(|_| Problem::new(Code::BrokerUnavailable, "Publishing was broken off, try again."))?;
+    public.metrics.publish_duration.observe(started.elapsed().as_secs_f64());
+    match published {
+        Ok(receipt) => {
+            let Receipt { publication, tally, duplicate } = &receipt;
+            let Tally { expected, confirmed, connections } = *tally;
+            info!(%room, position = %publication.position, expected, confirmed, connections, duplicate, "published");
+            Ok(receipt)
+        }
+        Err(error) => {
+            warn!(%room, %error, "not published");
+            Err(unavailable(&error))
+        }
+    }
+}
+
+fn authorize(request: &HttpRequest, public: &Public) -> Result<(), Problem> {
+    if public.key.opens_v1(request.headers()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Unauthorized, "Send a publish key of this relay as Authorization: Bearer <key>."))
+}
+
+fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {
+    let parsed = room.ok_or(RoomError::NotUtf8);
+    parsed
+        .and_then(|room| RoomId::parse(room, public.settings.rooms.max_name_bytes))
+        .map_err(|error| Problem::new(Code::InvalidRoom, error.to_string()))
+}
+
+fn parse_wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    let invalid = || {
+        let detail = format!("wait must be a number of seconds from 0 to {MAX_WAIT_SECONDS}.");
+        Problem::new(Code::InvalidParameter, detail)
+    };
+    let query = web::Query::<RefreshQuery>::from_query(request.query_string()).map_err(|_| invalid())?;
+    let Some(text) = &query.wait else { return Ok(None) };
+    let wait = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    wait.filter(|wait| *wait <= Duration::from_secs(MAX_WAIT_SECONDS)).map(Some).ok_or_else(invalid)
+}
+
+fn parse_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all("idempotency-key");
+    let Some(value) = values.next() else { return Ok(None) };
+    let valid =
+        |key: &&[u8]| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    let key = Some(value.as_bytes()).filter(valid).and_then(|key| std::str::from_utf8(key).ok());
+    if let (Some(key), None) = (key, values.next()) {
+        Ok(Some(key.to_owned()))
+    } else {
+        let detail =
+            format!("Idempotency-Key must be sent once, with 1 to {MAX_IDEMPOTENCY_KEY} visible characters.");
+        Err(Problem::new(Code::InvalidParameter, detail))
+    }
+}
+
+async fn parse_revision(payload: web::Payload, limit: usize) -> Result<Option<Revision>, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidBody, detail);
+    let body = body::read(payload, limit).await.map_err(|error| match error {
+        BodyError::TooLarge => {
+            Problem::new(Code::BodyTooLarge, format!("The body is larger than {limit} bytes."))
+        }
+        BodyError::Broken => invalid("The body did not arrive whole.".to_owned()),
+    })?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let body: RefreshBody = serde_json::from_slice(&body).map_err(|error| {
+        invalid(format!(r#"The body must be empty or a JSON object like {{"revision": "42"}}: {error}."#))
+    })?;
+    body.revision.as_deref().map(Revision::parse).transpose().map_err(|error| invalid(error.to_string()))
+}
+
+fn unavailable(error: &BrokerError) -> Problem {
+    Problem::new(Code::BrokerUnavailable, format!("Not possible now, try again: {error}."))
+}
+
+fn method_not_allowed(allow: &'static str) -> HttpResponse {
+    let problem = Problem::new(Code::MethodNotAllowed, format!("Use {allow} on this path."));
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    response
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::build(status).json(body)
+}

@@ -1,0 +1,145 @@
+//! One task per connection: it hears the client, keeps the heartbeat, and writes what the outbox could not send at
+//! once. It never waits for a write while it should be reading.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+
+use super::admission::Permit;
+use super::wire::{ActixWire, Heard, Incoming};
+use crate::close::CloseReason;
+use crate::config::WebsocketSettings;
+use crate::hub::{Outbox, WireClosed};
+use crate::metrics::{Metrics, Outcome};
+use crate::node::Membership;
+
+pub(super) struct Connection {
+    pub outbox: Rc<Outbox<ActixWire>>,
+    pub incoming: Incoming,
+    pub membership: Membership,
+    pub permit: Permit,
+    pub settings: Arc<WebsocketSettings>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// How a connection came to its end.
+enum End {
+    /// There is someone to say goodbye to.
+    Close(CloseReason),
+    /// The client's TCP connection is gone.
+    Gone,
+}
+
+impl Connection {
+    /// Serves the client until one of the two closes.
+    pub(super) async fn run(mut self) {
+        let end = self.serve().await;
+        // Out of the room first: nothing is pushed after the close frame.
+        drop(self.membership);
+        match end {
+            End::Close(reason) => {
+                self.metrics.closed(reason);
+                self.outbox.wire().close(reason).await;
+            }
+            End::Gone => self.metrics.closed(CloseReason::Client),
+        }
+        drop(self.permit);
+    }
+
+    async fn serve(&mut self) -> End {
+        let outbox = Rc::clone(&self.outbox);
+        let mut heartbeat = Heartbeat::start(&self.settings);
+        // Of several pings only the newest needs an answer (RFC 6455, section 5.5.3), so one place is enough.
+        let mut pong: Option<Bytes> = None;
+        loop {
+            if let Some(reason) = outbox.asked_to_close() {
+                return End::Close(reason);
+            }
+            let written = tokio::select! {
+                heard = self.incoming.next() => {
+                    match heard {
+                        None => return End::Gone,
+                        Some(Err(reason)) => return End::Close(reason),
+                        Some(Ok(Heard::Close)) => return End::Close(CloseReason::Client),
+                        Some(Ok(Heard::Ping(payload))) => pong = Some(payload),
+                        Some(Ok(Heard::Pong | Heard::Data)) => {}
+                    }
+                    heartbeat.heard();
+                    Ok(())
+                }
+                () = outbox.changed() => Ok(()),
+                flushed = poll_fn(|cx| outbox.poll_flush(cx)), if outbox.blocked_since().is_some() => {
+                    self.metrics.delivered(Outcome::Sent, u64::from(flushed == Ok(true)));
+                    flushed.map(drop)
+                }
+                sent = poll_fn(|cx| poll_pong(&outbox, cx, pong.as_ref())), if pong.is_some() => {
+                    pong = None;
+                    sent
+                }
+                () = sleep_until(heartbeat.due) => match heartbeat.beat(&outbox, &self.settings) {
+                    Ok(()) => Ok(()),
+                    Err(reason) => return End::Close(reason),
+                },
+            };
+            if written == Err(WireClosed) {
+                return End::Gone;
+            }
+        }
+    }
+}
+
+fn poll_pong(
+    outbox: &Outbox<ActixWire>,
+    cx: &mut Context<'_>,
+    payload: Option<&Bytes>,
+) -> Poll<Result<(), WireClosed>> {
+    payload.map_or(Poll::Ready(Ok(())), |payload| outbox.wire().poll_pong(cx, payload))
+}
+
+/// When to ping, and when to give up.
+struct Heartbeat {
+    heard_at: Instant,
+    next_ping: Instant,
+    /// The next moment at which something may have to be done.
+    due: Instant,
+}
+
+impl Heartbeat {
+    fn start(settings: &WebsocketSettings) -> Self {
+        let now = Instant::now();
+        // The first ping comes early, by chance: clients that connected together are not pinged together.
+        let next_ping = now + settings.ping_interval.mul_f64(rand::random_range(0.5..=1.0));
+        Self { heard_at: now, next_ping, due: next_ping }
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    /// Pings if it is time; an error says why to close.
+    fn beat(&mut self, outbox: &Outbox<ActixWire>, settings: &WebsocketSettings) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        let limit = settings.silence_limit();
+        if now >= self.heard_at + limit {
+            return Err(CloseReason::PingTimeout);
+        }
+        let blocked_until = outbox.blocked_since().map(|since| Instant::from_std(since) + limit);
+        if blocked_until.is_some_and(|until| now >= until) {
+            return Err(CloseReason::Slow);
+        }
+        if now >= self.next_ping {
+            // A session too busy for a ping has a client that reads nothing; its silence will end it.
+            let _sent_or_busy = outbox.wire().poll_ping(&mut Context::from_waker(Waker::noop()));
+            self.next_ping = now + settings.ping_interval;
+        }
+        self.due = self.next_ping.min(self.heard_at + limit);
+        if let Some(until) = blocked_until {
+            self.due = self.due.min(until);
+        }
+        Ok(())
+    }
+}
