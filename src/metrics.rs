@@ -125,7 +125,7 @@ impl Metrics {
             )?,
             publications_received: make.children(
                 "relay_publications_received_total",
-                "Publications for a room with a socket here, by the way they came.",
+                "Publications that reached this node, by the way they came.",
                 &[("source", Source::LABELS)],
             )?,
             deliveries: make.children(

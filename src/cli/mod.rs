@@ -21,7 +21,7 @@ const BAD_SETTINGS: u8 = 78;
 /// Apps connect by WebSocket; CI posts a refresh; every node tells its apps. Settings come from a file and from the
 /// environment (RELAY_...); `check-config` prints them. Without any, a node runs on its embedded memory broker.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, propagate_version = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
 use super::settings::{LogFormat, OriginRule};
@@ -127,12 +128,15 @@ pub(super) fn key_prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn log_level(text: &str) -> Result<String, String> {
-    match text.parse::<tracing_subscriber::filter::EnvFilter>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!(
-            "must be error, warn, info, debug or trace, or directives such as info,refresh_relay::broker=debug; not {text:?}"
-        )),
+    // The filter takes a bare word for a target, and so a misspelt level for a filter that shows nothing else.
+    let mut directives = text.split(',');
+    let plain = directives.all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok());
+    if plain && text.parse::<EnvFilter>().is_ok() {
+        return Ok(text.to_owned());
     }
+    Err(format!(
+        "must be error, warn, info, debug or trace, or directives such as info,refresh_relay::broker=debug; not {text:?}"
+    ))
 }
 
 pub(super) fn log_format(text: &str) -> Result<Option<LogFormat>, String> {

@@ -20,13 +20,11 @@ pub(super) struct Receiver(pub Arc<Node>);
 impl Events for Receiver {
     fn on_publication(&self, publication: Publication, publisher: NodeId) {
         let node = &self.0;
+        node.metrics.received(Source::Live);
         let (room, position) = (publication.room.clone(), publication.position);
         match node.rooms.arrive(publication, publisher.clone()) {
             Arrival::NoSockets => node.confirm(publisher, room, position, 0),
-            arrival => {
-                node.metrics.received(Source::Live);
-                node.on_arrival(arrival);
-            }
+            arrival => node.on_arrival(arrival),
         }
     }
 

@@ -53,7 +53,8 @@ impl Connection {
     async fn serve(&mut self) -> End {
         let outbox = Rc::clone(&self.outbox);
         let mut heartbeat = Heartbeat::start(&self.settings);
-        // Of several pings only the newest needs an answer (RFC 6455, section 5.5.3), so one place is enough.
+        // A pong that a busy session did not take at once. Of several pings only the newest needs an answer (RFC
+        // 6455, section 5.5.3), so one place is enough.
         let mut pong: Option<Bytes> = None;
         loop {
             if let Some(reason) = outbox.asked_to_close() {
@@ -61,14 +62,17 @@ impl Connection {
             }
             let written = tokio::select! {
                 heard = self.incoming.next() => {
+                    heartbeat.heard();
                     match heard {
                         None => return End::Gone,
                         Some(Err(reason)) => return End::Close(reason),
                         Some(Ok(Heard::Close)) => return End::Close(CloseReason::Client),
-                        Some(Ok(Heard::Ping(payload))) => pong = Some(payload),
+                        Some(Ok(Heard::Ping(payload))) => {
+                            let sent = outbox.wire().poll_pong(&mut now_or_never(), &payload);
+                            pong = sent.is_pending().then_some(payload);
+                        }
                         Some(Ok(Heard::Pong | Heard::Data)) => {}
                     }
-                    heartbeat.heard();
                     Ok(())
                 }
                 () = outbox.changed() => Ok(()),
@@ -98,6 +102,11 @@ fn poll_pong(
     payload: Option<&Bytes>,
 ) -> Poll<Result<(), WireClosed>> {
     payload.map_or(Poll::Ready(Ok(())), |payload| outbox.wire().poll_pong(cx, payload))
+}
+
+/// To try once, without a wake-up later.
+fn now_or_never() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// When to ping, and when to give up.
@@ -133,7 +142,7 @@ impl Heartbeat {
         }
         if now >= self.next_ping {
             // A session too busy for a ping has a client that reads nothing; its silence will end it.
-            let _sent_or_busy = outbox.wire().poll_ping(&mut Context::from_waker(Waker::noop()));
+            let _sent_or_busy = outbox.wire().poll_ping(&mut now_or_never());
             self.next_ping = now + settings.ping_interval;
         }
         self.due = self.next_ping.min(self.heard_at + limit);

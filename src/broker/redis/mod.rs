@@ -1,6 +1,6 @@
 //! The bus of a cluster of nodes: Redis.
 //!
-//! Commands go through a pool; what others publish comes over the [`link`], a connection of its own.
+//! Commands go through a pool; what others publish comes over the link, a connection of its own.
 
 mod commands;
 mod keys;
@@ -130,6 +130,9 @@ impl Broker for RedisBroker {
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError> {
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pipeline = redis::pipe();
         for room in rooms {
             pipeline.hget(self.commands.keys.head(room), "publication");
