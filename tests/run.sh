@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs everything: formatting, lints, docs, unit and black-box tests, the real clients,
+# the chart. A tool that cannot be had is named and its tests are skipped; with CI=true that is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skipped=()
+apt_is_fresh=
+
+step() { printf '\n== %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# apt_install PACKAGE... : through the system's package manager, as root or by sudo.
+apt_install() {
+  have apt-get || return 1
+  local root=()
+  if [[ $(id -u) != 0 ]]; then
+    have sudo || return 1
+    root=(sudo)
+  fi
+  if [[ -z $apt_is_fresh ]]; then
+    "${root[@]}" apt-get update --quiet --quiet || return 1
+    apt_is_fresh=yes
+  fi
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --no-install-recommends "$@"
+}
+
+# need COMMAND PACKAGE... : makes the command available; fails, and notes it as skipped, if it cannot be had.
+need() {
+  local command=$1
+  shift
+  have "$command" && return
+  echo "installing $*"
+  if ! apt_install "$@" || ! have "$command"; then
+    echo "cannot be had: $command" >&2
+    skipped+=("$command")
+    return 1
+  fi
+}
+
+step "Rust toolchain"
+have cargo || { echo "install Rust first: https://rustup.rs" >&2; exit 1; }
+cargo fmt --version && cargo clippy --version || { echo "rustup component add rustfmt clippy" >&2; exit 1; }
+have cc || need cc build-essential
+
+step "formatting"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --locked --all-targets -- --deny warnings
+
+step "docs"
+RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+
+step "unit tests"
+cargo test --locked --lib
+
+step "black-box tests"
+# Some print and run the curl line a new user would paste.
+if need redis-server redis-server && need curl curl; then
+  cargo test --locked --test suite
+fi
+
+step "release build"
+cargo build --locked --release
+export RELAY_BINARY=$PWD/target/release/refresh-relay
+
+step "real clients"
+if have redis-server && have curl && need node nodejs && need npm npm; then
+  npm ci --prefix tests/clients --no-audit --no-fund
+  npm test --prefix tests/clients
+fi
+
+step "chart"
+# Debian and Ubuntu keep venv in a package of its own.
+if need python3 python3 && { python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv; }; then
+  tests/chart/run.sh
+else
+  skipped+=("python3-venv")
+fi
+
+if ((${#skipped[@]})); then
+  printf '\nskipped, as it cannot be had: %s\n' "${skipped[*]}" >&2
+  [[ ${CI:-} != true ]] || exit 1
+fi
+printf '\neverything passed\n'
