@@ -1,0 +1,4 @@
+module.exports = {
+  environments: ["staging", "production"],
+  tags: ["all"],
+};
