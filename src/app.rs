@@ -11,7 +11,6 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use rand::distr::{Alphanumeric, SampleString};
-use secrecy::SecretString;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{info, warn};
 
@@ -56,20 +55,20 @@ impl Application {
         let metrics = Arc::new(Metrics::new()?);
         let limit = connection_limit(settings.server.max_connections);
         metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        let node = node(&settings, &metrics)?;
+        let node = node(&settings, &metrics);
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
-        let (secret, made_key) = if let Some(secret) = &settings.publish.secret {
-            (secret.clone(), None)
+        let (key, made_key) = if let Some(secret) = &settings.publish.secret {
+            (PublishKey::new(secret.expose()), None)
         } else {
             let made = Alphanumeric.sample_string(&mut rand::rng(), 32);
-            (SecretString::from(made.clone()), Some(made))
+            (PublishKey::new(&made), Some(made))
         };
         let gate =
             Gate::new(&settings, limit, Arc::clone(&node), Arc::clone(&lifecycle), Arc::clone(&metrics));
         let public = web::Data::new(Public {
             node: Arc::clone(&node),
             gate,
-            key: PublishKey::new(&secret),
+            key,
             settings: settings.clone(),
             metrics: Arc::clone(&metrics),
         });
@@ -134,11 +133,11 @@ fn listener_ended<E>(name: &str, ended: Result<std::io::Result<()>, E>) -> anyho
     }
 }
 
-fn node(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Node>> {
+fn node(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Node> {
     let id = NodeId::random();
     let head_ttl = settings.rooms.head_ttl;
     let broker: Arc<dyn Broker> = match &settings.redis {
-        Some(redis) => Arc::new(RedisBroker::new(id.clone(), redis, head_ttl, Arc::clone(metrics))?),
+        Some(redis) => Arc::new(RedisBroker::new(id.clone(), redis, head_ttl, Arc::clone(metrics))),
         None => Arc::new(MemoryBroker::new(id.clone(), head_ttl)),
     };
     let node_settings = NodeSettings {
@@ -147,7 +146,7 @@ fn node(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Node>
         confirm_timeout: settings.publish.confirm_timeout,
         reconcile_interval: settings.reconcile_interval,
     };
-    Ok(Node::new(id, node_settings, broker, Arc::clone(metrics)))
+    Node::new(id, node_settings, broker, Arc::clone(metrics))
 }
 
 fn serve_public(

@@ -3,9 +3,12 @@
 //! Every child of every labelled metric exists from the start: a dashboard sees a zero, not a gap. Labels come from
 //! fixed sets only; no room, address or user agent ever becomes one.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::close::CloseReason;
@@ -18,7 +21,8 @@ const SECONDS: [f64; 16] =
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name { $($variant),+ }
 
         impl $name {
@@ -63,6 +67,11 @@ label! {
 }
 
 label! {
+    /// How Redis is run.
+    RedisMode { Standalone => "standalone", Sentinel => "sentinel", Cluster => "cluster" }
+}
+
+label! {
     /// Why the link to Redis was built again.
     Loss { Closed => "closed", Probe => "probe", Error => "error" }
 }
@@ -91,7 +100,9 @@ pub struct Metrics {
 /// What is counted of the link to Redis.
 pub struct RedisMetrics {
     pub link_up: IntGauge,
-    pub probe: Histogram,
+    probe: Histogram,
+    last_probe: Gauge,
+    mode: IntGaugeVec,
     reconnects: IntCounterVec,
 }
 
@@ -184,12 +195,28 @@ impl RedisMetrics {
                 "1 while the link to Redis is proven; 0 on the memory broker, which has none.",
             )?,
             probe: make.histogram("relay_redis_probe_seconds", "Round trip of a probe through Redis.")?,
+            last_probe: make.register(Gauge::new(
+                "relay_redis_last_probe_timestamp_seconds",
+                "When a probe last came back, seconds since 1970; 0 = never.",
+            )?)?,
+            mode: make.modes()?,
             reconnects: make.children(
                 "relay_redis_reconnects_total",
                 "Times the link to Redis was lost and built again, by cause.",
                 &[("cause", Loss::LABELS)],
             )?,
         })
+    }
+
+    /// A probe came back just now.
+    pub fn probed(&self, round_trip: Duration) {
+        self.probe.observe(round_trip.as_secs_f64());
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.last_probe.set(now.as_secs_f64());
+    }
+
+    pub fn set_mode(&self, mode: RedisMode) {
+        self.mode.with_label_values(&[mode.label()]).set(1);
     }
 
     pub fn lost(&self, cause: Loss) {
@@ -215,6 +242,15 @@ impl Maker {
 
     fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn modes(&self) -> prometheus::Result<IntGaugeVec> {
+        let help = "1 for the way Redis is run; all 0 on the memory broker.";
+        let modes = self.gauge_vec("relay_redis_mode", help, &["mode"])?;
+        for mode in RedisMode::LABELS {
+            modes.with_label_values(&[mode]).set(0);
+        }
+        Ok(modes)
     }
 
     fn build_info(&self) -> prometheus::Result<()> {

@@ -20,6 +20,7 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct MemoryBroker {
     id: NodeId,
     head_ttl: Duration,
+    started: Instant,
     events: OnceLock<Arc<dyn Events>>,
     state: Mutex<State>,
 }
@@ -40,7 +41,7 @@ struct Remembered {
 
 impl MemoryBroker {
     pub fn new(id: NodeId, head_ttl: Duration) -> Self {
-        Self { id, head_ttl, events: OnceLock::new(), state: Mutex::default() }
+        Self { id, head_ttl, started: Instant::now(), events: OnceLock::new(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,7 +72,16 @@ impl Broker for MemoryBroker {
     }
 
     fn status(&self) -> BrokerStatus {
-        BrokerStatus { kind: "memory", link: self.link(), last_error: None, probe_round_trip_seconds: None }
+        BrokerStatus {
+            kind: "memory",
+            mode: None,
+            link: self.link(),
+            link_seconds: self.started.elapsed().as_secs_f64(),
+            last_error: None,
+            probe_round_trip_seconds: None,
+            probe_age_seconds: None,
+            servers: Vec::new(),
+        }
     }
 
     fn link(&self) -> LinkState {

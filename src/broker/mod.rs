@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::RedisMode;
 use crate::room::{Position, Publication, Revision, RoomId, Timestamp};
 
 /// Names a node for its lifetime; a restarted node is another one.
@@ -130,6 +131,8 @@ pub enum BrokerError {
     Timeout(Duration),
     #[error("Redis: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no server of the Redis cluster holds slot {0}")]
+    Unserved(u16),
     #[error("unreadable data in Redis: {0}")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -138,11 +141,29 @@ pub enum BrokerError {
 #[derive(Debug, Clone, Serialize)]
 pub struct BrokerStatus {
     pub kind: &'static str,
+    /// How Redis is run.
+    pub mode: Option<RedisMode>,
     pub link: LinkState,
+    /// Since the link is as it is.
+    pub link_seconds: f64,
     /// The cause of the latest loss or failed attempt, also after the link is up again.
     pub last_error: Option<String>,
     /// Round trip of the newest probe that came back.
     pub probe_round_trip_seconds: Option<f64>,
+    /// Since then no probe came back.
+    pub probe_age_seconds: Option<f64>,
+    /// The servers of the latest link.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server behind the link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerStatus {
+    pub address: String,
+    /// Names the server process; None where the server does not tell.
+    pub run_id: Option<String>,
+    /// Its share of the rooms, in sixteenths.
+    pub buckets: usize,
 }
 
 /// Whether publications of other nodes reach this one.

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use config::{Config, ConfigError, Environment, File, FileFormat};
-use secrecy::SecretString;
 
-use super::parse::{self, RedisMode};
+use super::parse;
 use super::reader::{Problem, Reader};
+use super::redis;
 use super::settings::{
-    DrainSettings, LogFormat, LogSettings, PublishSettings, RedisSettings, RoomSettings, ServerSettings,
-    Settings, WebsocketSettings,
+    DrainSettings, LogFormat, LogSettings, PublishSettings, RoomSettings, ServerSettings, Settings,
+    WebsocketSettings,
 };
 
 /// The defaults, documented: the file is the truth.
@@ -82,7 +82,7 @@ fn merge(
 const YEAR: u64 = 365 * 24 * 3600;
 
 fn read(from: &mut Reader) -> Settings {
-    let redis = redis(from);
+    let redis = redis::read(from);
     let publish = PublishSettings {
         secret: from.secret("publish.secret", "publish.secret_file"),
         body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
@@ -129,38 +129,4 @@ fn read(from: &mut Reader) -> Settings {
         },
         partykit_exact_status: from.flag("partykit.exact_status"),
     }
-}
-
-/// All keys are read, also when there is no Redis: each is checked whether it is used or not.
-fn redis(from: &mut Reader) -> Option<RedisSettings> {
-    let mode_origin = from.origin("redis.mode");
-    let mode = from.text("redis.mode", parse::redis_mode).unwrap_or(RedisMode::Standalone);
-    if mode != RedisMode::Standalone {
-        from.problem("redis.mode", mode_origin, "this version supports standalone only");
-    }
-    let url: Option<SecretString> = from.masked("redis.url", parse::redis_url);
-    let _: Vec<String> = from.list("redis.urls", |url| Ok(url.to_owned()));
-    let _: Option<String> = from.optional_text("redis.sentinel_master", parse::name);
-    let _: Option<String> = from.optional_text("redis.sentinel_username", parse::name);
-    let _ = from.secret("redis.sentinel_password", "redis.sentinel_password_file");
-    let ms = 1..=600_000;
-    let username = from.optional_text("redis.username", parse::name);
-    let password = from.secret("redis.password", "redis.password_file");
-    let key_prefix = from.text("redis.key_prefix", parse::key_prefix);
-    let pool_size = from.size("redis.pool_size", 1..=1024);
-    let connect_timeout = from.millis("redis.connect_timeout_ms", ms.clone());
-    let command_timeout = from.millis("redis.command_timeout_ms", ms.clone());
-    let probe_interval = from.millis("redis.probe_interval_ms", ms.clone());
-    let probe_timeout = from.millis("redis.probe_timeout_ms", ms);
-    Some(RedisSettings {
-        url: url?,
-        username,
-        password,
-        key_prefix,
-        pool_size,
-        connect_timeout,
-        command_timeout,
-        probe_interval,
-        probe_timeout,
-    })
 }

@@ -3,11 +3,17 @@
 mod load;
 mod parse;
 mod reader;
+mod redis;
+mod secret;
 mod settings;
 
 pub use self::load::{BadSettings, CONFIG_VARIABLE, DEFAULT, Loaded, load};
 pub use self::reader::Problem;
+pub use self::redis::{
+    RedisClientCertificate, RedisLogin, RedisMode, RedisServers, RedisSettings, RedisTls, RedisUrl,
+};
+pub use self::secret::Secret;
 pub use self::settings::{
-    DrainSettings, LogFormat, LogSettings, OriginRule, PublishSettings, RedisSettings, RoomSettings,
-    ServerSettings, Settings, WebsocketSettings,
+    DrainSettings, LogFormat, LogSettings, OriginRule, PublishSettings, RoomSettings, ServerSettings,
+    Settings, WebsocketSettings,
 };

@@ -1,36 +1,30 @@
 //! How the text of a setting becomes a value. An error says what the text should be.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
+use super::redis::{RedisMode, RedisUrl};
 use super::settings::{LogFormat, OriginRule};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RedisMode {
-    Standalone,
-    Sentinel,
-    Cluster,
-}
-
-pub(super) fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
     let hint = || format!("must be an address and a port such as 0.0.0.0:8080, not {text:?}");
     text.parse().map(Some).map_err(|_| hint())
 }
 
-pub(super) fn any_address() -> SocketAddr {
+pub fn any_address() -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, 0).into()
 }
 
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
+pub fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map_err(|_| format!("must be networks such as 10.0.0.0/8, not {text:?}"))
 }
 
-pub(super) fn origin(text: &str) -> Result<OriginRule, String> {
+pub fn origin(text: &str) -> Result<OriginRule, String> {
     if text == "*" {
         return Ok(OriginRule::Any);
     }
@@ -58,7 +52,7 @@ pub(super) fn origin(text: &str) -> Result<OriginRule, String> {
 }
 
 /// A token as RFC 6455, section 4.1 asks.
-pub(super) fn subprotocol(text: &str) -> Result<String, String> {
+pub fn subprotocol(text: &str) -> Result<String, String> {
     let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
     if text.chars().all(token) {
         Ok(text.to_owned())
@@ -67,7 +61,7 @@ pub(super) fn subprotocol(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn redis_mode(text: &str) -> Result<Option<RedisMode>, String> {
+pub fn redis_mode(text: &str) -> Result<Option<RedisMode>, String> {
     match text {
         "standalone" => Ok(Some(RedisMode::Standalone)),
         "sentinel" => Ok(Some(RedisMode::Sentinel)),
@@ -77,7 +71,7 @@ pub(super) fn redis_mode(text: &str) -> Result<Option<RedisMode>, String> {
 }
 
 /// The URL, and the URL with its password masked.
-pub(super) fn redis_url(text: &str) -> Result<(SecretString, String), String> {
+pub fn redis_url(text: &str) -> Result<(RedisUrl, String), String> {
     // The text itself may hold a password, so no error repeats it.
     let hint =
         "must be a URL such as redis://redis.internal:6379/0, rediss://... or redis+unix:///run/redis.sock";
@@ -87,10 +81,7 @@ pub(super) fn redis_url(text: &str) -> Result<(SecretString, String), String> {
         "redis" | "valkey" | "rediss" | "valkeys" if url.host_str().is_none_or(str::is_empty) => {
             return Err(format!("{hint} (no host)"));
         }
-        "rediss" | "valkeys" => {
-            return Err("TLS to Redis is not supported by this version".to_owned());
-        }
-        "redis" | "valkey" => {
+        "redis" | "valkey" | "rediss" | "valkeys" => {
             let database = url.path().trim_matches('/');
             if !database.is_empty() && database.parse::<u16>().is_err() {
                 return Err(format!("{hint} (the path must be the number of a database)"));
@@ -102,14 +93,14 @@ pub(super) fn redis_url(text: &str) -> Result<(SecretString, String), String> {
         "redis+unix" | "unix" => {}
         _ => return Err(format!("{hint} (unknown scheme {scheme:?})")),
     }
-    let mut shown = url;
+    let mut shown = url.clone();
     if shown.password().is_some() {
         shown.set_password(Some("hidden")).map_err(|()| hint.to_owned())?;
     }
-    Ok((text.into(), shown.into()))
+    Ok((RedisUrl::new(url), shown.into()))
 }
 
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         Err("must be a name".to_owned())
     } else {
@@ -117,8 +108,16 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A file that can be read now; whether its content will do shows when it is used.
+pub fn readable_file(text: &str) -> Result<PathBuf, String> {
+    match std::fs::read(text) {
+        Ok(_) => Ok(PathBuf::from(text)),
+        Err(error) => Err(format!("cannot read the file {text}: {error}")),
+    }
+}
+
 /// Braces would set a hash tag of their own.
-pub(super) fn key_prefix(text: &str) -> Result<String, String> {
+pub fn key_prefix(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     if !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
         Ok(text.to_owned())
@@ -127,7 +126,7 @@ pub(super) fn key_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn log_level(text: &str) -> Result<String, String> {
+pub fn log_level(text: &str) -> Result<String, String> {
     // The filter takes a bare word for a target, and so a misspelt level for a filter that shows nothing else.
     let mut directives = text.split(',');
     let plain = directives.all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok());
@@ -139,7 +138,7 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     ))
 }
 
-pub(super) fn log_format(text: &str) -> Result<Option<LogFormat>, String> {
+pub fn log_format(text: &str) -> Result<Option<LogFormat>, String> {
     match text {
         "auto" => Ok(Some(LogFormat::Auto)),
         "text" => Ok(Some(LogFormat::Text)),

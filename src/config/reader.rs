@@ -8,8 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use config::{Value, ValueKind};
-use secrecy::SecretString;
 use toml::Table;
+
+use super::secret::Secret;
 
 /// One thing wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl fmt::Display for Problem {
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
 
-pub(super) struct Reader {
+pub struct Reader {
     left: BTreeMap<String, Value>,
     known: Vec<&'static str>,
     effective: Table,
@@ -40,19 +41,19 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(layers: config::Config) -> Self {
+    pub fn new(layers: config::Config) -> Self {
         let mut left = BTreeMap::new();
         flatten("", layers.cache, &mut left);
         Self { left, known: Vec::new(), effective: Table::new(), problems: Vec::new() }
     }
 
     /// Notes what is wrong with a key whose value came from `origin`.
-    pub(super) fn problem(&mut self, key: &str, origin: Option<String>, message: impl Into<String>) {
+    pub fn problem(&mut self, key: &str, origin: Option<String>, message: impl Into<String>) {
         self.problems.push(Problem { key: key.to_owned(), origin, message: message.into() });
     }
 
     /// The settings as they are in force, and the problems. Keys that nobody took are problems too.
-    pub(super) fn finish(mut self) -> (Table, Vec<Problem>) {
+    pub fn finish(mut self) -> (Table, Vec<Problem>) {
         for (key, value) in std::mem::take(&mut self.left) {
             let near = self.known.iter().map(|known| (strsim::jaro_winkler(known, &key), known));
             let hint = near
@@ -67,7 +68,7 @@ impl Reader {
     }
 
     /// A text that `parse` turns into a value, or says what it should be.
-    pub(super) fn text<T: Default>(
+    pub fn text<T: Default>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -75,7 +76,7 @@ impl Reader {
         self.optional_text(key, parse).unwrap_or_default()
     }
 
-    pub(super) fn optional_text<T>(
+    pub fn optional_text<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -85,7 +86,7 @@ impl Reader {
         parse(&text).map_err(|message| self.problem(key, origin, message)).ok()
     }
 
-    pub(super) fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> u64 {
+    pub fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> u64 {
         let Some(value) = self.take(key) else { return 0 };
         let origin = origin_of(key, &value);
         let shown = value.to_string();
@@ -103,19 +104,19 @@ impl Reader {
         number
     }
 
-    pub(super) fn size(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> usize {
+    pub fn size(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> usize {
         usize::try_from(self.number(key, range)).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
+    pub fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.number(key, range))
     }
 
-    pub(super) fn millis(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
+    pub fn millis(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.number(key, range))
     }
 
-    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+    pub fn flag(&mut self, key: &'static str) -> bool {
         let Some(value) = self.take(key) else { return false };
         let origin = origin_of(key, &value);
         let shown = value.to_string();
@@ -128,31 +129,12 @@ impl Reader {
     }
 
     /// A list of texts; in the environment one text with commas.
-    pub(super) fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let Some(value) = self.take(key) else { return Vec::new() };
-        let origin = origin_of(key, &value);
-        let texts: Option<Vec<String>> = match value.kind {
-            ValueKind::String(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
-            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().ok()).collect(),
-            _ => None,
-        };
-        let Some(texts) = texts else {
-            self.problem(key, origin, "must be a list of texts");
-            return Vec::new();
-        };
-        self.show(key, texts.clone());
-        let mut parsed = Vec::new();
-        for text in texts.iter().filter(|text| !text.is_empty()) {
-            match parse(text) {
-                Ok(item) => parsed.push(item),
-                Err(message) => self.problem(key, origin.clone(), message),
-            }
-        }
-        parsed
+    pub fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.masked_list(key, |text| Ok((parse(text)?, text.to_owned())))
     }
 
     /// A secret given as such under `key`, or in the file that `file_key` names; not both.
-    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+    pub fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         let direct = self.take_text(key);
         let file = self.take_text(file_key);
         if let (Some((_, origin)), Some(_)) = (&direct, &file) {
@@ -161,18 +143,8 @@ impl Reader {
         }
         if let Some((path, origin)) = file {
             self.show(file_key, path.clone());
-            return match std::fs::read_to_string(&path) {
-                // Editors and `echo` end files with a line break that nobody means.
-                Ok(text) if !text.trim_end().is_empty() => Some(text.trim_end().to_owned().into()),
-                Ok(_) => {
-                    self.problem(file_key, origin, format!("the file {path} is empty"));
-                    None
-                }
-                Err(error) => {
-                    self.problem(file_key, origin, format!("cannot read the file {path}: {error}"));
-                    None
-                }
-            };
+            let secret = Secret::from_file(path.into());
+            return secret.map_err(|message| self.problem(file_key, origin, message)).ok();
         }
         let (secret, origin) = direct?;
         self.show(key, HIDDEN);
@@ -180,11 +152,22 @@ impl Reader {
             self.problem(key, origin, "is empty");
             return None;
         }
-        Some(secret.into())
+        Some(Secret::given(secret))
+    }
+
+    /// A list of texts that may hold secrets, as [`Reader::masked`] and [`Reader::list`].
+    pub fn masked_list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<(T, String), String>,
+    ) -> Vec<T> {
+        let (values, shown): (Vec<T>, Vec<String>) = self.take_list(key, parse).into_iter().unzip();
+        self.show(key, shown);
+        values
     }
 
     /// A text that may hold a secret; `parse` answers the value and what may be shown of it.
-    pub(super) fn masked<T>(
+    pub fn masked<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<(T, String), String>,
@@ -203,13 +186,35 @@ impl Reader {
     }
 
     /// Where the value of `key` comes from, as long as it was not taken.
-    pub(super) fn origin(&self, key: &str) -> Option<String> {
+    pub fn origin(&self, key: &str) -> Option<String> {
         self.left.get(key).and_then(|value| origin_of(key, value))
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.left.remove(key)
+    }
+
+    fn take_list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let origin = origin_of(key, &value);
+        let texts: Option<Vec<String>> = match value.kind {
+            ValueKind::String(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().ok()).collect(),
+            _ => None,
+        };
+        let Some(texts) = texts else {
+            self.problem(key, origin, "must be a list of texts");
+            return Vec::new();
+        };
+        let mut parsed = Vec::new();
+        for text in texts.iter().filter(|text| !text.is_empty()) {
+            match parse(text) {
+                Ok(item) => parsed.push(item),
+                Err(message) => self.problem(key, origin.clone(), message),
+            }
+        }
+        parsed
     }
 
     fn take_text(&mut self, key: &'static str) -> Option<(String, Option<String>)> {
@@ -223,12 +228,17 @@ impl Reader {
         }
     }
 
+    /// Puts a value where its dotted key says.
     fn show(&mut self, key: &str, value: impl Into<toml::Value>) {
-        let (section, name) = key.split_once('.').unwrap_or(("", key));
-        let section = self.effective.entry(section).or_insert_with(|| Table::new().into());
-        if let Some(section) = section.as_table_mut() {
-            section.insert(name.to_owned(), value.into());
+        let mut path: Vec<&str> = key.split('.').collect();
+        let Some(name) = path.pop() else { return };
+        let mut table = &mut self.effective;
+        for section in path {
+            let entry = table.entry(section).or_insert_with(|| Table::new().into());
+            let Some(inner) = entry.as_table_mut() else { return };
+            table = inner;
         }
+        table.insert(name.to_owned(), value.into());
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+
+use super::redis::RedisSettings;
+use super::secret::Secret;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -80,7 +82,7 @@ impl WebsocketSettings {
 
 #[derive(Debug, Clone)]
 pub struct PublishSettings {
-    pub secret: Option<SecretString>,
+    pub secret: Option<Secret>,
     pub body_limit_bytes: usize,
     pub confirm_timeout: Duration,
 }
@@ -91,19 +93,6 @@ pub struct RoomSettings {
     /// Zero = off.
     pub replay_window: Duration,
     pub head_ttl: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct RedisSettings {
-    pub url: SecretString,
-    pub username: Option<String>,
-    pub password: Option<SecretString>,
-    pub key_prefix: String,
-    pub pool_size: usize,
-    pub connect_timeout: Duration,
-    pub command_timeout: Duration,
-    pub probe_interval: Duration,
-    pub probe_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -6,13 +6,13 @@ use futures_util::StreamExt;
 
 /// Why there is no body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub enum BodyError {
     TooLarge,
     /// The client broke off, or its framing is wrong.
     Broken,
 }
 
-pub(super) async fn read(mut payload: web::Payload, limit: usize) -> Result<Bytes, BodyError> {
+pub async fn read(mut payload: web::Payload, limit: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;

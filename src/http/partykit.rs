@@ -20,7 +20,7 @@ use crate::room::RoomId;
 
 const NOTHING: &str = "Nothing to see here.";
 
-pub(super) async fn party(
+pub async fn party(
     request: &HttpRequest,
     payload: web::Payload,
     room: &str,
@@ -38,11 +38,11 @@ pub(super) async fn party(
     }
 }
 
-pub(super) fn unknown_party(party: &str) -> HttpResponse {
+pub fn unknown_party(party: &str) -> HttpResponse {
     plain(StatusCode::NOT_FOUND, format!("Party {party} not found"))
 }
 
-pub(super) fn not_found() -> HttpResponse {
+pub fn not_found() -> HttpResponse {
     plain(StatusCode::NOT_FOUND, "Not found")
 }
 

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 /// Who is meant by a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub enum Target<'a> {
     /// `/party/<room>[/...]` or `/parties/main/<room>[/...]`; the room as it stands.
     Party {
         room: &'a str,
@@ -25,7 +25,7 @@ pub(super) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn parse(path: &'a str) -> Self {
+    pub fn parse(path: &'a str) -> Self {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match *segments.as_slice() {
             ["party", room, ..] | ["parties", "main", room, ..] if !room.is_empty() => Self::Party { room },

@@ -7,12 +7,12 @@ use actix_web::http::{StatusCode, header};
 use serde::Serialize;
 
 /// Seconds after which a client may try again what is unavailable now: about what a link takes to be rebuilt.
-pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
+pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// What went wrong, by its stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Code {
+pub enum Code {
     Unauthorized,
     NotFound,
     MethodNotAllowed,
@@ -24,7 +24,7 @@ pub(super) enum Code {
 }
 
 impl Code {
-    pub(super) const fn status(self) -> StatusCode {
+    pub const fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -38,7 +38,7 @@ impl Code {
 
 /// One thing that went wrong. `detail` says what to do about it.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub struct Problem {
     pub code: Code,
     pub detail: Cow<'static, str>,
 }
@@ -54,11 +54,11 @@ struct Document<'a> {
 }
 
 impl Problem {
-    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into() }
     }
 
-    pub(super) fn into_response(self) -> HttpResponse {
+    pub fn into_response(self) -> HttpResponse {
         let status = self.code.status();
         let document = Document {
             r#type: "about:blank",

@@ -62,13 +62,13 @@ impl<'a> RoomState<'a> {
     }
 }
 
-pub(super) fn not_found() -> HttpResponse {
+pub fn not_found() -> HttpResponse {
     Problem::new(Code::NotFound, "There is nothing at this path; rooms are at /v1/rooms/<room>.")
         .into_response()
 }
 
 /// `POST /v1/rooms/<room>/refresh`.
-pub(super) async fn refresh(
+pub async fn refresh(
     request: &HttpRequest,
     payload: web::Payload,
     room: Option<&str>,
@@ -103,7 +103,7 @@ pub(super) async fn refresh(
 }
 
 /// `GET /v1/rooms/<room>`.
-pub(super) async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) -> HttpResponse {
+pub async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) -> HttpResponse {
     if request.method() != Method::GET {
         return method_not_allowed("GET");
     }

@@ -13,7 +13,7 @@ use crate::close::CloseReason;
 
 /// An order to a worker.
 #[derive(Clone)]
-pub(super) enum Mail {
+pub enum Mail {
     /// Hand a publication to the sockets of its room.
     Deliver(Arc<Delivery>),
     /// Refresh every socket, spread over a time.
@@ -23,19 +23,19 @@ pub(super) enum Mail {
 }
 
 #[derive(Default)]
-pub(super) struct Mailbox {
+pub struct Mailbox {
     mail: Mutex<Vec<Mail>>,
     arrived: Notify,
 }
 
 impl Mailbox {
-    pub(super) fn put(&self, mail: Mail) {
+    pub fn put(&self, mail: Mail) {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
         self.arrived.notify_one();
     }
 
     /// Everything put since the last call, in order; waits until there is something.
-    pub(super) async fn take(&self) -> Vec<Mail> {
+    pub async fn take(&self) -> Vec<Mail> {
         loop {
             let mail = std::mem::take(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner));
             if !mail.is_empty() {

@@ -7,6 +7,7 @@ mod outgoing;
 mod publish;
 mod receive;
 mod reconcile;
+mod restore;
 mod rooms;
 mod waiting;
 
@@ -20,6 +21,7 @@ use self::outgoing::Outgoing;
 pub use self::publish::{Receipt, RoomReport};
 use self::receive::Receiver;
 use self::reconcile::Lookups;
+use self::restore::Acknowledged;
 use self::rooms::{Ages, Head, Rooms, Turn};
 use self::waiting::Waiting;
 use crate::broker::{About, Broker, BrokerStatus, Confirmation, LinkState, NodeId, NodeRecord};
@@ -48,6 +50,7 @@ pub struct Node {
     waiting: Waiting,
     outgoing: Outgoing,
     lookups: Lookups,
+    published: Acknowledged,
     members: Members,
     linked_once: AtomicBool,
     next_count: AtomicU64,
@@ -78,6 +81,7 @@ impl Node {
             waiting: Waiting::default(),
             outgoing: Outgoing::default(),
             lookups: Lookups::default(),
+            published: Acknowledged::default(),
             members: Members::default(),
             linked_once: AtomicBool::new(false),
             next_count: AtomicU64::new(1),
@@ -91,6 +95,7 @@ impl Node {
             self.broker.run(events),
             self.outgoing.run(&*self.broker),
             self.run_lookups(),
+            self.run_restoring(),
             self.run_announcements(address),
         );
     }

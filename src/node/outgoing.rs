@@ -15,13 +15,13 @@ use crate::room::RoomId;
 type Key = (NodeId, RoomId, Option<u64>);
 
 #[derive(Default)]
-pub(super) struct Outgoing {
+pub struct Outgoing {
     pending: Mutex<HashMap<Key, Confirmation>>,
     arrived: Notify,
 }
 
 impl Outgoing {
-    pub(super) fn put(&self, to: NodeId, confirmation: Confirmation) {
+    pub fn put(&self, to: NodeId, confirmation: Confirmation) {
         let number = match confirmation.about {
             About::Position(_) => None,
             About::Count(number) => Some(number),
@@ -32,7 +32,7 @@ impl Outgoing {
     }
 
     /// Sends what is pending, all at once, whenever there is something.
-    pub(super) async fn run(&self, broker: &dyn Broker) {
+    pub async fn run(&self, broker: &dyn Broker) {
         loop {
             self.arrived.notified().await;
             let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));

@@ -52,6 +52,7 @@ impl Node {
         let ticket = self.waiting.ticket(&draft.room);
         match self.broker.publish(draft.clone()).await? {
             Published::New(publication) => {
+                self.published.note(&publication);
                 ticket.want(About::Position(publication.position));
                 let tally = ticket.collect(&self.live_nodes().await, deadline).await;
                 if !wait.is_zero() {

@@ -43,6 +43,7 @@ impl Events for Receiver {
         node.members.wake();
         if continuity == Continuity::Unknown {
             node.recover("another server process, or the first link");
+            node.published.restore();
         }
         node.lookups.add(node.rooms.names());
     }

@@ -14,7 +14,7 @@ use crate::metrics::Outcome;
 use crate::room::{Position, Publication, RoomId};
 
 #[derive(Default)]
-pub(super) struct Rooms {
+pub struct Rooms {
     table: Mutex<HashMap<RoomId, Room>>,
 }
 
@@ -29,7 +29,7 @@ struct Room {
 
 /// What is known here of a room's head.
 #[derive(Clone, Default)]
-pub(super) enum Head {
+pub enum Head {
     /// The broker was not asked yet, or cannot be trusted to be the one that was.
     #[default]
     Unknown,
@@ -51,7 +51,7 @@ impl Head {
 
 /// One broadcast.
 #[derive(Clone)]
-pub(super) struct Turn {
+pub struct Turn {
     pub refresh: Arc<Refresh>,
     pub outcome: Outcome,
     /// The nodes that wait for a confirmation of it.
@@ -74,7 +74,7 @@ impl Turn {
 }
 
 /// What to do about a publication that arrived.
-pub(super) enum Arrival {
+pub enum Arrival {
     /// Nobody here is in the room.
     NoSockets,
     /// One is being broadcast; this one follows. `conflated` frames will never be sent.
@@ -85,7 +85,7 @@ pub(super) enum Arrival {
 }
 
 /// What comparing a room's head with the broker's showed.
-pub(super) enum Comparison {
+pub enum Comparison {
     UpToDate,
     /// The room missed something, or may have.
     Behind(Arrival),
@@ -95,7 +95,7 @@ pub(super) enum Comparison {
 
 /// By which to judge the age of what the broker holds.
 #[derive(Clone, Copy)]
-pub(super) struct Ages {
+pub struct Ages {
     pub replay_window: Duration,
     pub head_ttl: Duration,
     pub now: crate::room::Timestamp,
@@ -106,12 +106,12 @@ impl Rooms {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.table().len()
     }
 
     /// A socket more. Answers the head, as far as it is known.
-    pub(super) fn enter(&self, room: &RoomId) -> Head {
+    pub fn enter(&self, room: &RoomId) -> Head {
         let mut table = self.table();
         if let Some(state) = table.get_mut(room) {
             state.connections += 1;
@@ -124,7 +124,7 @@ impl Rooms {
     }
 
     /// A socket less.
-    pub(super) fn leave(&self, room: &RoomId) {
+    pub fn leave(&self, room: &RoomId) {
         let mut table = self.table();
         if let Some(state) = table.get_mut(room) {
             state.connections -= 1;
@@ -134,12 +134,12 @@ impl Rooms {
         }
     }
 
-    pub(super) fn connections(&self, room: &RoomId) -> usize {
+    pub fn connections(&self, room: &RoomId) -> usize {
         self.table().get(room).map_or(0, |state| state.connections)
     }
 
     /// A publication came in from the broker.
-    pub(super) fn arrive(&self, publication: Publication, publisher: NodeId) -> Arrival {
+    pub fn arrive(&self, publication: Publication, publisher: NodeId) -> Arrival {
         let mut table = self.table();
         let Some(state) = table.get_mut(&publication.room) else {
             return Arrival::NoSockets;
@@ -156,7 +156,7 @@ impl Rooms {
     }
 
     /// A broadcast is through. Answers the one that waited.
-    pub(super) fn finish_turn(&self, room: &RoomId) -> Option<Turn> {
+    pub fn finish_turn(&self, room: &RoomId) -> Option<Turn> {
         let mut table = self.table();
         let state = table.get_mut(room)?;
         let next = state.next.take();
@@ -168,25 +168,25 @@ impl Rooms {
     }
 
     /// Every room here.
-    pub(super) fn names(&self) -> Vec<RoomId> {
+    pub fn names(&self) -> Vec<RoomId> {
         self.table().keys().cloned().collect()
     }
 
     /// The heads of these rooms; Unknown for those that are gone.
-    pub(super) fn heads(&self, rooms: &[RoomId]) -> Vec<Head> {
+    pub fn heads(&self, rooms: &[RoomId]) -> Vec<Head> {
         let table = self.table();
         rooms.iter().map(|room| table.get(room).map(|state| state.head.clone()).unwrap_or_default()).collect()
     }
 
     /// The broker may be another one: what was known of heads holds no longer.
-    pub(super) fn forget_heads(&self) {
+    pub fn forget_heads(&self) {
         for state in self.table().values_mut() {
             state.head = Head::Unknown;
         }
     }
 
     /// Compares what the broker answered with what was known when it was asked (`before`).
-    pub(super) fn compare(
+    pub fn compare(
         &self,
         room: &RoomId,
         before: &Head,

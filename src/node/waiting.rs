@@ -13,7 +13,7 @@ use crate::broker::{About, Confirmation, NodeId, Tally};
 use crate::room::RoomId;
 
 #[derive(Default)]
-pub(super) struct Waiting {
+pub struct Waiting {
     rooms: Mutex<HashMap<RoomId, Vec<Arc<Waiter>>>>,
 }
 
@@ -31,7 +31,7 @@ struct State {
 }
 
 /// A place among those who wait; given up when dropped.
-pub(super) struct Ticket<'a> {
+pub struct Ticket<'a> {
     waiting: &'a Waiting,
     room: RoomId,
     waiter: Arc<Waiter>,
@@ -56,13 +56,13 @@ impl Waiting {
     }
 
     /// To be taken before the question is put, as answers may come at once.
-    pub(super) fn ticket(&self, room: &RoomId) -> Ticket<'_> {
+    pub fn ticket(&self, room: &RoomId) -> Ticket<'_> {
         let waiter = Arc::new(Waiter::default());
         self.rooms().entry(room.clone()).or_default().push(Arc::clone(&waiter));
         Ticket { waiting: self, room: room.clone(), waiter }
     }
 
-    pub(super) fn on_confirmation(&self, confirmation: Confirmation) {
+    pub fn on_confirmation(&self, confirmation: Confirmation) {
         let Confirmation { from, room, about, connections } = confirmation;
         for waiter in self.rooms().get(&room).into_iter().flatten() {
             let mut state = waiter.state();
@@ -82,14 +82,14 @@ impl Waiting {
 
 impl Ticket<'_> {
     /// Says what is waited for.
-    pub(super) fn want(&self, about: About) {
+    pub fn want(&self, about: About) {
         let mut state = self.waiter.state();
         state.wanted = Some(about);
         state.heard.retain(|_, (given, _)| answers(*given, about));
     }
 
     /// Waits until all of `expected` have answered, or the deadline. Who answers without being expected counts too.
-    pub(super) async fn collect(&self, expected: &HashSet<NodeId>, deadline: Instant) -> Tally {
+    pub async fn collect(&self, expected: &HashSet<NodeId>, deadline: Instant) -> Tally {
         let all_heard = || {
             let state = self.waiter.state();
             expected.iter().all(|node| state.heard.contains_key(node))

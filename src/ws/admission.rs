@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use crate::config::ServerSettings;
 use crate::metrics::Refusal;
 
-pub(super) struct Admission {
+pub struct Admission {
     /// Sockets on this node.
     limit: usize,
     /// 0 = no limit.
@@ -26,14 +26,14 @@ struct Open {
 }
 
 /// A place for one socket; given back when dropped.
-pub(super) struct Permit {
+pub struct Permit {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
 }
 
 impl Admission {
     /// `limit` is the number of sockets on this node, already worked out.
-    pub(super) fn new(settings: &ServerSettings, limit: usize) -> Arc<Self> {
+    pub fn new(settings: &ServerSettings, limit: usize) -> Arc<Self> {
         let rate = NonZeroU32::new(settings.handshakes_per_second);
         Arc::new(Self {
             limit,
@@ -44,7 +44,7 @@ impl Admission {
     }
 
     /// Takes a place for a client at `address`, or says which limit is reached.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
         if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
             return Err(Refusal::Rate);
         }

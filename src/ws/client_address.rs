@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use ipnet::IpNet;
 
 /// The rightmost address that is not a trusted proxy: what stands left of it, anyone may have written.
-pub(super) fn client_address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
+pub fn client_address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     let headers: Vec<&str> =
         request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();

@@ -17,7 +17,7 @@ use crate::hub::{Outbox, WireClosed};
 use crate::metrics::{Metrics, Outcome};
 use crate::node::Membership;
 
-pub(super) struct Connection {
+pub struct Connection {
     pub outbox: Rc<Outbox<ActixWire>>,
     pub incoming: Incoming,
     pub membership: Membership,
@@ -36,7 +36,7 @@ enum End {
 
 impl Connection {
     /// Serves the client until one of the two closes.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let end = self.serve().await;
         // Out of the room first: nothing is pushed after the close frame.
         drop(self.membership);

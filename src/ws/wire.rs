@@ -22,12 +22,12 @@ use crate::hub::{Frame, Wire, WireClosed};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The outgoing half.
-pub(super) struct ActixWire {
+pub struct ActixWire {
     session: RefCell<Session>,
 }
 
 /// The incoming half.
-pub(super) struct Incoming {
+pub struct Incoming {
     stream: MessageStream,
     max_message_bytes: usize,
     /// Bytes of the fragmented message that is coming in.
@@ -36,7 +36,7 @@ pub(super) struct Incoming {
 
 /// What a client said. Its text and binary messages mean nothing here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub enum Heard {
     Ping(Bytes),
     Pong,
     Data,
@@ -44,7 +44,7 @@ pub(super) enum Heard {
 }
 
 /// Answers the handshake; the response ends when the wire does.
-pub(super) fn accept(
+pub fn accept(
     request: &HttpRequest,
     payload: web::Payload,
     subprotocols: &[String],
@@ -64,17 +64,17 @@ impl Wire for ActixWire {
 }
 
 impl ActixWire {
-    pub(super) fn poll_ping(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
+    pub fn poll_ping(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
         self.poll_message(cx, || Message::Ping(Bytes::new()))
     }
 
-    pub(super) fn poll_pong(&self, cx: &mut Context<'_>, payload: &Bytes) -> Poll<Result<(), WireClosed>> {
+    pub fn poll_pong(&self, cx: &mut Context<'_>, payload: &Bytes) -> Poll<Result<(), WireClosed>> {
         self.poll_message(cx, || Message::Pong(payload.clone()))
     }
 
     /// Sends the close frame. actix-http flushes it, and reads on for `client_disconnect_timeout` at most, so that
     /// the frame is not lost to a reset.
-    pub(super) async fn close(&self, reason: CloseReason) {
+    pub async fn close(&self, reason: CloseReason) {
         let description = Some(reason.text().to_owned()).filter(|text| !text.is_empty());
         let frame = actix_ws::CloseReason { code: CloseCode::from(reason.code()), description };
         let session = self.session.borrow().clone();
@@ -99,7 +99,7 @@ impl ActixWire {
 
 impl Incoming {
     /// The next thing the client says; None when its connection ended. After an error the stream is of no use.
-    pub(super) async fn next(&mut self) -> Option<Result<Heard, CloseReason>> {
+    pub async fn next(&mut self) -> Option<Result<Heard, CloseReason>> {
         let message = match self.stream.recv().await? {
             Ok(message) => message,
             Err(ProtocolError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => return None,

@@ -74,7 +74,7 @@ impl End {
         let settings = config::load(None, variables.map(|(name, value)| (name.to_owned(), value))).unwrap();
         let settings = settings.settings.redis.unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let broker = RedisBroker::new(id.clone(), &settings, HEAD_TTL, metrics).unwrap();
+        let broker = RedisBroker::new(id.clone(), &settings, HEAD_TTL, metrics);
         Self::link(id, Arc::new(broker)).await
     }
 

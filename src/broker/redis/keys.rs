@@ -2,7 +2,7 @@
 //!
 //! Rooms fall into a fixed number of buckets by a hash of their name. Each bucket has one channel, which every node
 //! subscribes to, whichever rooms it has sockets in. So subscriptions do not come and go with sockets: a room is
-//! heard from the moment its first socket is seated, and a lost link is rebuilt with sixteen subscriptions, not one
+//! heard from the moment its first socket is seated, and a lost link is rebuilt with a few dozen subscriptions, not one
 //! per room. The price is that each node reads every publication of the cluster. A publication costs a node without
 //! sockets in its room about a microsecond, and Redis one message per node; the choice ends where nodes times
 //! publications per second passes what one Redis sends, some hundred thousand messages per second. Refreshes are far
@@ -17,26 +17,26 @@ use crate::room::RoomId;
 const BUCKETS: u32 = 16;
 
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub struct Keys {
     prefix: String,
 }
 
 /// A share of the rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bucket(u32);
+pub struct Bucket(u32);
 
 impl Bucket {
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> {
         (0..BUCKETS).map(Self)
     }
 
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         Self(fnv1a(name.as_bytes()) % BUCKETS)
     }
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
 
@@ -45,33 +45,37 @@ impl Keys {
     }
 
     /// Hash: epoch, generation and the newest publication of a room.
-    pub(super) fn head(&self, room: &RoomId) -> String {
+    pub fn head(&self, room: &RoomId) -> String {
         format!("{}:head:{room}", self.tag(Bucket::of(room.as_str())))
     }
 
     /// Hash: what was published under an idempotency key, and the answer. The length keeps room and key apart.
-    pub(super) fn idempotency(&self, room: &RoomId, key: &str) -> String {
+    pub fn idempotency(&self, room: &RoomId, key: &str) -> String {
         let name = room.as_str();
         format!("{}:idempotency:{}:{name}:{key}", self.tag(Bucket::of(name)), name.len())
     }
 
+    /// The bucket whose server keeps the records of the nodes.
+    pub const NODES: Bucket = Bucket(0);
+
     /// Hash: the record of each node.
-    pub(super) fn nodes(&self) -> String {
-        format!("{{{}:nodes}}", self.prefix)
+    pub fn nodes(&self) -> String {
+        format!("{}:nodes", self.tag(Self::NODES))
+    }
+
+    /// String: written with each probe, as a server that takes no writes is of no use.
+    pub fn probe(&self, bucket: Bucket, node: &NodeId) -> String {
+        format!("{}:probe:{node}", self.tag(bucket))
     }
 
     /// Channel: publications and count requests for the rooms of a bucket, to all nodes.
-    pub(super) fn channel(&self, bucket: Bucket) -> String {
+    pub fn channel(&self, bucket: Bucket) -> String {
         format!("{}:publications", self.tag(bucket))
     }
 
-    pub(super) fn channel_of(&self, room: &RoomId) -> String {
-        self.channel(Bucket::of(room.as_str()))
-    }
-
-    /// Channel: what is for one node alone, namely confirmations and its own probes.
-    pub(super) fn inbox(&self, node: &NodeId) -> String {
-        format!("{}:inbox:{node}", self.tag(Bucket::of(node.as_str())))
+    /// Channel: what is for one node alone, namely confirmations for the rooms of a bucket, and its own probes.
+    pub fn inbox(&self, bucket: Bucket, node: &NodeId) -> String {
+        format!("{}:inbox:{node}", self.tag(bucket))
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
         let room = RoomId::parse("featurevisor", 256).unwrap();
         let tag = |key: &str| key[..=key.find('}').unwrap()].to_owned();
         assert_eq!(tag(&keys.head(&room)), tag(&keys.idempotency(&room, "k")));
-        assert_eq!(tag(&keys.head(&room)), tag(&keys.channel_of(&room)));
+        assert_eq!(tag(&keys.head(&room)), tag(&keys.channel(Bucket::of(room.as_str()))));
     }
 
     #[test]

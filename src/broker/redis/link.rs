@@ -1,47 +1,62 @@
-//! The link: a subscription that is proven, and built again for as long as it takes.
+//! The link: subscriptions that are proven, and built again for as long as it takes.
 //!
 //! A subscriber can sit on a dead connection for hours, so a probe goes to this very node through Redis every
-//! interval; one that is not back in time means the link is lost, whatever TCP says. There is no last attempt.
+//! interval; one that is not back in time means the link is lost, whatever TCP says. A probe writes too: a master
+//! that became a replica still carries messages but takes no publication. In a cluster every server with a share of
+//! the rooms is subscribed to and probed, and losing one of them is losing the link. There is no last attempt.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::Client;
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use super::commands::Commands;
 use super::keys::Bucket;
 use super::message::Message;
-use super::subscription::Subscription;
-use super::topology;
-use crate::backoff::Backoff;
-use crate::broker::{BrokerError, Continuity, Events, LinkState, NodeId};
+use super::server::Server;
+use super::subscription::{Channels, Subscription};
+use super::topology::Topology;
+use crate::backoff::{Backoff, jittered};
+use crate::broker::{BrokerError, Continuity, Events, LinkState, NodeId, ServerStatus};
 use crate::config::RedisSettings;
 use crate::metrics::{Loss, Metrics};
 
 /// A link that held this long was a good one; the next attempt need not wait.
 const GOOD_LINK: Duration = Duration::from_secs(5);
 
-pub(super) struct Link {
+/// How often it is asked whether the servers are still the ones: a link to an old master that was cut off from its
+/// Sentinels looks healthy.
+const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the key of a probe lives, so that those of dead nodes do not stay.
+const PROBE_LIFETIME: Duration = Duration::from_secs(60);
+
+pub struct Link {
     node: NodeId,
-    client: Client,
+    topology: Topology,
+    channels: Channels,
     settings: RedisSettings,
     commands: Arc<Commands>,
     metrics: Arc<Metrics>,
     status: Mutex<Status>,
-    /// The run id of the server behind the latest link.
-    server: Mutex<Option<String>>,
     next_probe: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Status {
+pub struct Status {
     pub state: LinkState,
+    pub since: Instant,
     pub last_error: Option<String>,
     pub round_trip: Option<Duration>,
+    pub probed_at: Option<Instant>,
+    /// The servers of the latest link.
+    pub servers: Vec<ServerStatus>,
 }
 
 /// Why a link ended.
@@ -50,50 +65,60 @@ struct Lost {
     message: String,
 }
 
-/// A link that has just proven itself.
-struct Session {
+/// What has to stand for the link to stand: a subscription to one server.
+struct Leg {
+    server: Server,
     subscription: Subscription,
     /// The number of the newest probe that came back.
     probes: watch::Receiver<u64>,
 }
 
 impl Link {
-    pub(super) fn new(
+    pub fn new(
         node: NodeId,
         settings: RedisSettings,
+        channels: Channels,
         commands: Arc<Commands>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, BrokerError> {
-        Ok(Self {
+    ) -> Self {
+        let status = Status {
+            state: LinkState::Starting,
+            since: Instant::now(),
+            last_error: None,
+            round_trip: None,
+            probed_at: None,
+            servers: Vec::new(),
+        };
+        Self {
             node,
-            client: topology::client(&settings)?,
+            topology: Topology::new(settings.clone()),
+            channels,
             settings,
             commands,
             metrics,
-            status: Mutex::new(Status { state: LinkState::Starting, last_error: None, round_trip: None }),
-            server: Mutex::new(None),
+            status: Mutex::new(status),
             next_probe: AtomicU64::new(1),
-        })
+        }
     }
 
-    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
+    pub fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.status().state == LinkState::Up
     }
 
     /// Links, watches, and links again. Never returns.
-    pub(super) async fn run(&self, events: Arc<dyn Events>) {
+    pub async fn run(&self, events: Arc<dyn Events>) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             match self.connect(&events).await {
-                Ok((session, continuity)) => {
+                Ok((legs, continuity)) => {
                     let since = Instant::now();
                     self.up(continuity);
                     events.on_link_up(continuity);
-                    let lost = self.watch(session).await;
+                    let lost = self.watch(&legs).await;
                     if since.elapsed() >= GOOD_LINK {
                         backoff.reset();
                     }
@@ -101,81 +126,130 @@ impl Link {
                 }
                 Err(error) => self.failed(&error),
             }
-            self.commands.drop_idle();
-            tokio::time::sleep(backoff.next_delay()).await;
+            sleep(backoff.next_delay()).await;
         }
     }
 
-    /// Subscribes, sees a probe come back, and learns which server it is.
-    async fn connect(&self, events: &Arc<dyn Events>) -> Result<(Session, Continuity), BrokerError> {
+    /// Finds the servers, subscribes, sees a probe come back from each, and learns which processes they are.
+    async fn connect(&self, events: &Arc<dyn Events>) -> Result<(Vec<Leg>, Continuity), BrokerError> {
+        let servers = self.topology.find().await?;
+        self.commands.use_servers(&servers)?;
+        let legs = try_join_all(servers.into_iter().map(|server| self.open(server, events))).await?;
+        try_join_all(legs.iter().map(|leg| self.probe(leg))).await?;
+        let mut processes = Vec::new();
+        for leg in &legs {
+            processes.push(ServerStatus {
+                address: leg.server.address.clone(),
+                run_id: leg.subscription.run_id().await,
+                buckets: leg.server.buckets.len(),
+            });
+        }
+        let mut status = self.status();
+        let same = status.servers == processes && processes.iter().all(|server| server.run_id.is_some());
+        status.servers = processes;
+        Ok((legs, if same { Continuity::SameServer } else { Continuity::Unknown }))
+    }
+
+    /// Subscribes to all channels of the server's buckets.
+    async fn open(&self, server: Server, events: &Arc<dyn Events>) -> Result<Leg, BrokerError> {
+        let keys = &self.commands.keys;
+        let channels = |bucket: &Bucket| [keys.channel(*bucket), keys.inbox(*bucket, &self.node)];
+        let channels: Vec<String> = server.buckets.iter().flat_map(channels).collect();
         let (came_back, probes) = watch::channel(0);
         let receive = receiver(Arc::clone(events), came_back);
-        let keys = &self.commands.keys;
-        let channels =
-            Bucket::all().map(|bucket| keys.channel(bucket)).chain([keys.inbox(&self.node)]).collect();
         let limit = self.settings.connect_timeout + self.settings.command_timeout;
-        let opening = Subscription::open(&self.client, topology::timeouts(&self.settings), channels, receive);
+        let opening = Subscription::open(&server, self.channels, &channels, receive);
         let subscription = timeout(limit, opening).await.map_err(|_| BrokerError::Timeout(limit))??;
-        let mut session = Session { subscription, probes };
-        self.probe(&mut session).await?;
-        let run_id = session.subscription.run_id().await;
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = run_id.is_some() && *server == run_id;
-        *server = run_id;
-        let continuity = if same { Continuity::SameServer } else { Continuity::Unknown };
-        Ok((session, continuity))
+        Ok(Leg { server, subscription, probes })
     }
 
     /// Probes until the link is lost.
-    async fn watch(&self, mut session: Session) -> Lost {
+    async fn watch(&self, legs: &[Leg]) -> Lost {
+        let mut watched: FuturesUnordered<_> = legs.iter().map(|leg| self.watch_leg(leg)).collect();
+        let moved = self.watch_topology(legs);
+        tokio::select! {
+            Some(lost) = watched.next() => lost,
+            lost = moved => lost,
+        }
+    }
+
+    async fn watch_leg(&self, leg: &Leg) -> Lost {
         let mut ticks = interval(self.settings.probe_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
             tokio::select! {
-                () = session.subscription.ended() => return Lost {
-                    cause: Loss::Closed,
-                    message: "Redis closed the connection".to_owned(),
-                },
-                _ = ticks.tick() => if let Err(error) = self.probe(&mut session).await {
+                reason = leg.subscription.ended() => {
+                    return Lost { cause: Loss::Closed, message: reason.to_owned() };
+                }
+                _ = ticks.tick() => if let Err(error) = self.probe(leg).await {
                     let cause = match error {
                         BrokerError::Timeout(_) => Loss::Probe,
                         _ => Loss::Error,
                     };
-                    return Lost { cause, message: format!("probe failed: {error}") };
+                    return Lost { cause, message: format!("probe of {} failed: {error}", leg.server.address) };
                 },
             }
         }
     }
 
-    /// Sends a probe through the pool and waits for it on the subscription, all within the probe timeout.
-    async fn probe(&self, session: &mut Session) -> Result<(), BrokerError> {
+    /// Resolves when the servers are not those of the link any more. That nobody answers is no reason to leave them.
+    async fn watch_topology(&self, legs: &[Leg]) -> Lost {
+        let shares = |server: &Server| (server.address.clone(), server.buckets.clone());
+        let current: Vec<_> = legs.iter().map(|leg| shares(&leg.server)).collect();
+        loop {
+            sleep(jittered(TOPOLOGY_INTERVAL)).await;
+            if let Ok(servers) = self.topology.find().await {
+                let found: Vec<_> = servers.iter().map(shares).collect();
+                if found != current {
+                    let message = "other servers hold the rooms now, after a failover or a move of slots";
+                    return Lost { cause: Loss::Error, message: message.to_owned() };
+                }
+            }
+        }
+    }
+
+    /// Writes and sends a probe through the pool and waits for it on the subscription, all within the probe timeout.
+    async fn probe(&self, leg: &Leg) -> Result<(), BrokerError> {
         let number = self.next_probe.fetch_add(1, Ordering::Relaxed);
         let sent = Instant::now();
+        let bucket = leg.server.buckets[0];
+        let mut probes = leg.probes.clone();
         let round_trip = async {
-            let probe = Message::Probe { number }.encode()?;
-            self.commands.publish(self.commands.keys.inbox(&self.node), probe).await?;
+            let keys = &self.commands.keys;
+            let mut pipeline = redis::pipe();
+            let write = pipeline.cmd("SET").arg(keys.probe(bucket, &self.node)).arg(number);
+            write.arg("PX").arg(PROBE_LIFETIME.as_millis().to_string()).ignore();
+            let message = Message::Probe { number }.encode()?;
+            pipeline.cmd(self.channels.publish_command()).arg(keys.inbox(bucket, &self.node)).arg(message);
+            self.commands.pipeline::<()>(bucket, pipeline.ignore()).await?;
             // An error means that the connection is gone and its receiver with it.
-            session.probes.wait_for(|newest| *newest >= number).await.map_err(|_| BrokerError::LinkDown)?;
+            probes.wait_for(|newest| *newest >= number).await.map_err(|_| BrokerError::LinkDown)?;
             Ok(())
         };
         let limit = self.settings.probe_timeout;
         timeout(limit, round_trip).await.unwrap_or(Err(BrokerError::Timeout(limit)))?;
         let took = sent.elapsed();
-        self.metrics.redis.probe.observe(took.as_secs_f64());
-        self.status().round_trip = Some(took);
+        self.metrics.redis.probed(took);
+        let mut status = self.status();
+        status.round_trip = Some(took);
+        status.probed_at = Some(Instant::now());
         Ok(())
     }
 
     fn up(&self, continuity: Continuity) {
-        self.status().state = LinkState::Up;
+        let mut status = self.status();
+        status.state = LinkState::Up;
+        status.since = Instant::now();
         self.metrics.redis.link_up.set(1);
-        info!(same_server = continuity == Continuity::SameServer, "link up");
+        let servers: Vec<&str> = status.servers.iter().map(|server| server.address.as_str()).collect();
+        info!(servers = servers.join(" "), same_server = continuity == Continuity::SameServer, "link up");
     }
 
     fn down(&self, lost: &Lost) {
         let mut status = self.status();
         status.state = LinkState::Down;
+        status.since = Instant::now();
         status.last_error = Some(lost.message.clone());
         self.metrics.redis.link_up.set(0);
         self.metrics.redis.lost(lost.cause);

@@ -7,7 +7,7 @@ use crate::room::{Publication, RoomId};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Message {
+pub enum Message {
     /// Composed by `publish.lua`.
     Publication {
         publisher: NodeId,
@@ -26,11 +26,11 @@ pub(super) enum Message {
 }
 
 impl Message {
-    pub(super) fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }
 
-    pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(self)
     }
 }

@@ -1,33 +1,39 @@
-//! The bus of a cluster of nodes: Redis.
+//! The bus of a cluster of nodes: Redis, as one server, behind Sentinels, or as a Redis Cluster.
 //!
-//! Commands go through a pool; what others publish comes over the link, a connection of its own.
+//! Commands go through pools; what others publish comes over the link, on connections of its own.
 
 mod commands;
 mod keys;
 mod link;
 mod message;
+mod server;
 mod subscription;
 mod topology;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Script;
 
 use self::commands::Commands;
+use self::keys::Bucket;
 use self::link::Link;
 use self::message::Message;
+use self::subscription::Channels;
 use super::{
     Broker, BrokerError, BrokerStatus, Confirmation, Draft, Events, IDEMPOTENCY_WINDOW, LinkState, NodeId,
     NodeRecord, Published, Tally,
 };
-use crate::config::RedisSettings;
-use crate::metrics::Metrics;
+use crate::config::{RedisServers, RedisSettings};
+use crate::metrics::{Metrics, RedisMode};
 use crate::room::{Epoch, Publication, RoomId, Timestamp};
 
 pub struct RedisBroker {
     id: NodeId,
     head_ttl_ms: u64,
+    mode: RedisMode,
+    channels: Channels,
     commands: Arc<Commands>,
     link: Link,
     publish: Script,
@@ -35,25 +41,32 @@ pub struct RedisBroker {
 
 impl RedisBroker {
     /// Connects to nothing yet: a node starts, and serves sockets, while Redis is away.
-    pub fn new(
-        id: NodeId,
-        settings: &RedisSettings,
-        head_ttl: std::time::Duration,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, BrokerError> {
-        let commands = Arc::new(Commands::new(settings)?);
-        Ok(Self {
-            link: Link::new(id.clone(), settings.clone(), Arc::clone(&commands), metrics)?,
+    pub fn new(id: NodeId, settings: &RedisSettings, head_ttl: Duration, metrics: Arc<Metrics>) -> Self {
+        let (mode, channels) = match &settings.servers {
+            RedisServers::Standalone(_) => (RedisMode::Standalone, Channels::Classic),
+            RedisServers::Sentinel { .. } => (RedisMode::Sentinel, Channels::Classic),
+            RedisServers::Cluster { .. } => (RedisMode::Cluster, Channels::Sharded),
+        };
+        metrics.redis.set_mode(mode);
+        let commands = Arc::new(Commands::new(settings));
+        Self {
+            link: Link::new(id.clone(), settings.clone(), channels, Arc::clone(&commands), metrics),
             id,
             head_ttl_ms: millis(head_ttl),
+            mode,
+            channels,
             commands,
             publish: Script::new(include_str!("publish.lua")),
-        })
+        }
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn bucket(room: &RoomId) -> Bucket {
+    Bucket::of(room.as_str())
 }
 
 /// The draft as the JSON object that `publish.lua` completes: everything but position, time and closing brace.
@@ -76,9 +89,13 @@ impl Broker for RedisBroker {
         let status = self.link.status().clone();
         BrokerStatus {
             kind: "redis",
+            mode: Some(self.mode),
             link: status.state,
+            link_seconds: status.since.elapsed().as_secs_f64(),
             last_error: status.last_error,
             probe_round_trip_seconds: status.round_trip.map(|time| time.as_secs_f64()),
+            probe_age_seconds: status.probed_at.map(|at| at.elapsed().as_secs_f64()),
+            servers: status.servers,
         }
     }
 
@@ -96,6 +113,7 @@ impl Broker for RedisBroker {
             return Err(BrokerError::LinkDown);
         }
         let keys = &self.commands.keys;
+        let bucket = bucket(&draft.room);
         let mut call = self.publish.key(keys.head(&draft.room));
         if let Some(key) = &draft.idempotency_key {
             call.key(keys.idempotency(&draft.room, key));
@@ -103,11 +121,11 @@ impl Broker for RedisBroker {
         call.arg(Epoch::random().to_string())
             .arg(self.head_ttl_ms)
             .arg(millis(IDEMPOTENCY_WINDOW))
-            .arg(keys.channel_of(&draft.room))
-            .arg("PUBLISH")
+            .arg(keys.channel(bucket))
+            .arg(self.channels.publish_command())
             .arg(self.id.as_str())
             .arg(open_object(&draft)?);
-        let (new, publication, now): (bool, String, u64) = self.commands.script(&call).await?;
+        let (new, publication, now): (bool, String, u64) = self.commands.script(bucket, &call).await?;
         self.commands.set_clock(now);
         let publication = serde_json::from_str(&publication)?;
         Ok(if new { Published::New(publication) } else { Published::Duplicate(publication) })
@@ -119,44 +137,53 @@ impl Broker for RedisBroker {
         pipeline.hset(&key, "tally", serde_json::to_string(&tally)?).ignore();
         // Renewed, as a key that ran out in between would otherwise be kept for good.
         pipeline.pexpire(&key, i64::try_from(millis(IDEMPOTENCY_WINDOW)).unwrap_or(i64::MAX)).ignore();
-        self.commands.pipeline(&pipeline).await
+        self.commands.pipeline(bucket(room), &pipeline).await
     }
 
     async fn recall(&self, room: &RoomId, idempotency_key: &str) -> Result<Option<Tally>, BrokerError> {
         let mut pipeline = redis::pipe();
         pipeline.hget(self.commands.keys.idempotency(room, idempotency_key), "tally");
-        let (tally,): (Option<String>,) = self.commands.pipeline(&pipeline).await?;
+        let (tally,): (Option<String>,) = self.commands.pipeline(bucket(room), &pipeline).await?;
         Ok(tally.map(|tally| serde_json::from_str(&tally)).transpose()?)
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError> {
-        if rooms.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipeline = redis::pipe();
-        for room in rooms {
-            pipeline.hget(self.commands.keys.head(room), "publication");
-        }
-        let heads: Vec<Option<String>> = self.commands.pipeline(&pipeline).await?;
+        let keys = &self.commands.keys;
+        let heads: Vec<Option<String>> = self
+            .commands
+            .each(rooms, bucket, |pipeline, room| {
+                pipeline.hget(keys.head(room), "publication");
+            })
+            .await?;
         let decode = |head: Option<String>| head.map(|head| serde_json::from_str(&head)).transpose();
         Ok(heads.into_iter().map(decode).collect::<Result<_, _>>()?)
     }
 
     async fn confirm(&self, confirmations: Vec<(NodeId, Confirmation)>) -> Result<(), BrokerError> {
-        let mut pipeline = redis::pipe();
+        let mut messages = Vec::with_capacity(confirmations.len());
         for (node, confirmation) in confirmations {
-            let message = Message::Confirmation(confirmation).encode()?;
-            pipeline.publish(self.commands.keys.inbox(&node), message).ignore();
+            let bucket = bucket(&confirmation.room);
+            let inbox = self.commands.keys.inbox(bucket, &node);
+            messages.push((bucket, inbox, Message::Confirmation(confirmation).encode()?));
         }
-        self.commands.pipeline(&pipeline).await
+        let command = self.channels.publish_command();
+        let add = |pipeline: &mut redis::Pipeline, (_, inbox, message): &(Bucket, String, Vec<u8>)| {
+            pipeline.cmd(command).arg(inbox).arg(message);
+        };
+        let _receivers: Vec<u64> = self.commands.each(&messages, |(bucket, ..)| *bucket, add).await?;
+        Ok(())
     }
 
     async fn request_counts(&self, room: &RoomId, number: u64) -> Result<(), BrokerError> {
         if !self.link.is_up() {
             return Err(BrokerError::LinkDown);
         }
+        let bucket = bucket(room);
         let request = Message::CountRequest { room: room.clone(), number, asker: self.id.clone() };
-        self.commands.publish(self.commands.keys.channel_of(room), request.encode()?).await
+        let mut pipeline = redis::pipe();
+        let channel = self.commands.keys.channel(bucket);
+        pipeline.cmd(self.channels.publish_command()).arg(channel).arg(request.encode()?).ignore();
+        self.commands.pipeline(bucket, &pipeline).await
     }
 
     async fn announce(&self, record: &NodeRecord) -> Result<Vec<NodeRecord>, BrokerError> {
