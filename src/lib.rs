@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
-//! whether the node is leaving, and `config`, `metrics` and `telemetry`, which everyone may read and which know none
+//! whether the node is leaving, and `config`, `metrics`, `telemetry` and `tls`, which everyone may read and which know none
 //! of ours. [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
@@ -50,4 +50,5 @@ pub mod metrics;
 pub mod node;
 pub mod room;
 pub mod telemetry;
+pub mod tls;
 pub mod ws;

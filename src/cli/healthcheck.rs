@@ -15,7 +15,8 @@ pub(super) fn run(url: Option<String>, file: &ConfigFile) -> Result<(), ExitCode
         Some(url) => url,
         None => local_url(file)?,
     };
-    check(&format!("{}/readyz", url.trim_end_matches('/'))).map_err(|error| failed(&error))
+    let base = url.trim_end_matches('/');
+    check(&format!("{}/readyz", base.trim_end_matches("/readyz"))).map_err(|error| failed(&error))
 }
 
 /// The admin listener on this machine.

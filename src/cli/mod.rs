@@ -4,7 +4,9 @@
 
 mod check_config;
 mod healthcheck;
+mod publish;
 mod serve;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +43,10 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Publishes a refresh; succeeds if every live node confirmed that its apps were told.
+    Publish(publish::Publish),
+    /// Connects as an app does and prints what it is told.
+    Watch(watch::Watch),
 }
 
 #[derive(Args)]
@@ -73,6 +79,8 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(file)) => serve::run(&file),
         Some(Command::CheckConfig(file)) => check_config::run(&file),
         Some(Command::Healthcheck { url }) => healthcheck::run(url, &cli.file),
+        Some(Command::Publish(publish)) => publish.run().map_err(|error| failed(&error)),
+        Some(Command::Watch(watch)) => watch.run().map_err(|error| failed(&error)),
     };
     done.err().unwrap_or(ExitCode::SUCCESS)
 }

@@ -2,11 +2,13 @@
 //! once. It never waits for a write while it should be reading.
 
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::admission::Permit;
@@ -37,7 +39,9 @@ enum End {
 impl Connection {
     /// Serves the client until one of the two closes.
     pub async fn run(mut self) {
-        let end = self.serve().await;
+        // A panic in here ends this connection, and no other.
+        let served = AssertUnwindSafe(self.serve()).catch_unwind().await;
+        let end = served.unwrap_or(End::Close(CloseReason::Error));
         // Out of the room first: nothing is pushed after the close frame.
         drop(self.membership);
         match end {

@@ -1,8 +1,8 @@
 //! Many sockets on one node, and one that is stuck.
 
 use crate::support::node::{Node, Setup};
-use crate::support::raw::RawSocket;
-use crate::support::socket::refresh_with;
+use crate::support::raw::{PING, RawSocket, message};
+use crate::support::socket::{REFRESH, refresh_with};
 use crate::support::wait::{SOON, equal, eventually};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -142,4 +142,31 @@ async fn a_stuck_client_disturbs_nobody_and_is_closed_for_its_missing_pong() {
     for socket in &mut others {
         socket.expect_alive().await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_talks_but_never_reads_is_closed_as_slow() {
+    let setup = Setup::memory().set("server.workers", 1);
+    let setup = setup.set("websocket.ping_interval_seconds", 2).set("websocket.pong_timeout_seconds", 1);
+    let node = setup.start().await;
+    let mut deaf = RawSocket::connect_narrow(node.public, "/party/featurevisor").await;
+    let mut other = node.connect(ROOM).await;
+    // Each of its pings is answered, until the answers fill every buffer on the way to it.
+    let pings = message(PING, &[b'x'; 125]).repeat(100);
+    let talk = async {
+        loop {
+            deaf.send(&pings).await;
+        }
+    };
+    let close = eventually(6 * SOON, "the deaf client is closed", async || {
+        assert_eq!(node.refresh(ROOM).await.status, 200);
+        other.expect_frame(REFRESH).await;
+        let closed = node.metric("relay_connections_closed_total", &[("reason", "slow")]).await;
+        equal("closed as slow", &closed, &1.0)
+    });
+    tokio::select! {
+        () = close => {}
+        () = talk => {}
+    }
+    other.expect_alive().await;
 }

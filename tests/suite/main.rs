@@ -34,6 +34,7 @@ mod partykit;
 mod publish;
 mod redis_loss;
 mod refusals;
+mod round_trip;
 mod secrets;
 mod settings;
 mod start;

@@ -15,6 +15,7 @@ use super::keys::{Bucket, Keys};
 use super::server::{Endpoint, Server};
 use crate::broker::BrokerError;
 use crate::config::{RedisLogin, RedisServers, RedisSettings, RedisUrl};
+use crate::tls;
 
 /// After the first Sentinel answered, how long the others have to answer with something newer.
 const SENTINEL_GRACE: Duration = Duration::from_millis(200);
@@ -29,8 +30,7 @@ pub struct Topology {
 impl Topology {
     pub fn new(settings: RedisSettings) -> Self {
         if settings.has_tls() {
-            // Process-wide, and an error if it was done before, be it by another node in this process.
-            let _first = rustls::crypto::ring::default_provider().install_default();
+            tls::use_ring();
         }
         let keys = Keys::new(&settings.key_prefix);
         Self { settings, keys, found: Mutex::default() }

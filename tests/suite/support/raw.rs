@@ -114,19 +114,23 @@ impl RawSocket {
             .ok()
     }
 
-    /// Reads over everything else up to the close frame and gives its code; panics when the connection ends without one.
+    /// Reads over everything else up to the close frame and gives its code; panics when none comes within [`SOON`].
     pub async fn close_code(&mut self) -> u16 {
-        while let Some(frame) = self.frame_within(SOON).await {
-            if frame.opcode() == CLOSE {
-                return frame.close_code().unwrap_or_else(|| panic!("a close frame without a code"));
+        let read = async {
+            while let Some(frame) = self.frame_within(SOON).await {
+                if frame.opcode() == CLOSE {
+                    return frame.close_code().expect("a close frame with a code");
+                }
             }
-        }
-        panic!("the connection ended without a close frame");
+            panic!("the connection ended without a close frame");
+        };
+        timeout(SOON, read).await.unwrap_or_else(|_| panic!("no close frame within {SOON:?}"))
     }
 
-    /// Panics unless the node ends the connection within [`SOON`].
+    /// Panics unless the node ends the connection within [`SOON`], whatever it sends before.
     pub async fn expect_end(&mut self) {
-        while self.frame_within(SOON).await.is_some() {}
+        let read = async { while self.frame_within(SOON).await.is_some() {} };
+        timeout(SOON, read).await.unwrap_or_else(|_| panic!("the connection did not end within {SOON:?}"));
     }
 
     /// Ends the connection with a reset instead of a close.

@@ -1,0 +1,7 @@
+//! The cryptography under TLS, for Redis and for the commands that act as a client.
+
+/// Has rustls use ring. Without a provider rustls panics at its first connection; the choice is for the whole
+/// process, so that it was made before is no error.
+pub fn use_ring() {
+    let _made_before = rustls::crypto::ring::default_provider().install_default();
+}
