@@ -1,17 +1,14 @@
 //! The only wiring: from settings to a running node.
 
-use std::any::Any;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
 use anyhow::Context;
 use rand::distr::{Alphanumeric, SampleString};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::{info, warn};
 
 use crate::broker::memory::MemoryBroker;
@@ -19,27 +16,20 @@ use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
 use crate::config::Settings;
 use crate::drain::Lifecycle;
-use crate::http::admin::{self, Admin};
-use crate::http::{self, Public, PublishKey};
+use crate::http::admin::Admin;
+use crate::http::{Public, PublishKey};
+use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
 use crate::ws::Gate;
 
-/// Handshakes the kernel keeps for us while a worker is busy; a storm of reconnects needs more than the usual 128.
-const BACKLOG: i32 = 4096;
-
 /// Open files that are no client sockets: Redis, listeners, the admin listener, logs, and answers to those refused.
 const RESERVED_FILES: u64 = 256;
-
-/// How long a response that has ended is read on for, so that its last bytes are not lost to a reset.
-const LINGER: Duration = Duration::from_millis(500);
-
-/// How long requests under way have at the end.
-const REQUEST_GRACE_SECONDS: u64 = 5;
 
 /// A node with its listeners bound.
 pub struct Application {
     node: Arc<Node>,
+    gate: Arc<Gate>,
     lifecycle: Arc<Lifecycle>,
     settings: Settings,
     public: Server,
@@ -63,11 +53,16 @@ impl Application {
             let made = Alphanumeric.sample_string(&mut rand::rng(), 32);
             (PublishKey::new(&made), Some(made))
         };
-        let gate =
-            Gate::new(&settings, limit, Arc::clone(&node), Arc::clone(&lifecycle), Arc::clone(&metrics));
+        let gate = Arc::new(Gate::new(
+            &settings,
+            limit,
+            Arc::clone(&node),
+            Arc::clone(&lifecycle),
+            Arc::clone(&metrics),
+        ));
         let public = web::Data::new(Public {
             node: Arc::clone(&node),
-            gate,
+            gate: Arc::clone(&gate),
             key,
             settings: settings.clone(),
             metrics: Arc::clone(&metrics),
@@ -78,9 +73,9 @@ impl Application {
             metrics,
             started: Instant::now(),
         });
-        let (public, public_address) = serve_public(&settings, limit, public)?;
-        let (admin, admin_address) = serve_admin(settings.admin_bind, admin)?;
-        Ok(Self { node, lifecycle, settings, public, admin, public_address, admin_address, made_key })
+        let (public, public_address) = listener::serve_public(&settings, limit, public)?;
+        let (admin, admin_address) = listener::serve_admin(settings.admin_bind, admin)?;
+        Ok(Self { node, gate, lifecycle, settings, public, admin, public_address, admin_address, made_key })
     }
 
     pub fn public_address(&self) -> SocketAddr {
@@ -112,7 +107,7 @@ impl Application {
             ended = &mut admin_ended => return listener_ended("admin", ended),
             () = stop => {}
         }
-        self.lifecycle.drain(&self.node, &self.settings.drain).await;
+        self.lifecycle.drain(&self.node, || self.gate.open(), &self.settings.drain).await;
         stop_listeners(&self.node, public, admin).await;
         node.abort();
         info!("stopped");
@@ -147,67 +142,6 @@ fn node(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Node> {
         reconcile_interval: settings.reconcile_interval,
     };
     Node::new(id, node_settings, broker, Arc::clone(metrics))
-}
-
-fn serve_public(
-    settings: &Settings,
-    limit: usize,
-    public: web::Data<Public>,
-) -> anyhow::Result<(Server, SocketAddr)> {
-    let silence = settings.websocket.silence_limit();
-    let (listener, address) = listen(settings.server.bind, "server.bind")?;
-    let server = HttpServer::new(move || {
-        let shard = public.node.shard();
-        App::new()
-            .app_data(public.clone())
-            .app_data(web::Data::new(shard))
-            .default_service(web::to(http::public))
-    })
-    .workers(match settings.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    })
-    // The gate refuses what is too much, with an answer; a worker's own limit would leave it waiting without one.
-    .max_connections(limit.saturating_mul(2))
-    .on_connect(move |connection, _| prepare(connection, silence))
-    .client_disconnect_timeout(LINGER)
-    .shutdown_timeout(REQUEST_GRACE_SECONDS)
-    .disable_signals()
-    .tcp_nodelay(true)
-    .listen(listener)?;
-    Ok((server.run(), address))
-}
-
-/// Has the kernel give up a client that acknowledges nothing, or never reads, after the time a silent one has.
-fn prepare(connection: &dyn Any, silence: Duration) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(silence))
-    {
-        tracing::debug!(%error, "TCP_USER_TIMEOUT not set");
-    }
-}
-
-fn serve_admin(address: SocketAddr, admin: web::Data<Admin>) -> anyhow::Result<(Server, SocketAddr)> {
-    let (listener, address) = listen(address, "admin.bind")?;
-    let server = HttpServer::new(move || App::new().app_data(admin.clone()).configure(admin::routes))
-        .workers(1)
-        .disable_signals()
-        .listen(listener)?;
-    Ok((server.run(), address))
-}
-
-/// Binds a listener, so that a port that is taken is an error before anything runs.
-fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let bound = || -> std::io::Result<_> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bound().with_context(|| format!("cannot listen on {address} ({key})"))
 }
 
 /// Sockets this node takes: as configured, or what the open-file limit leaves. The soft limit is raised first.

@@ -62,8 +62,9 @@ impl Lifecycle {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Drains the node. Returns when no socket is left, or the time is over.
-    pub async fn drain(&self, node: &Node, settings: &DrainSettings) {
+    /// Drains the node. Returns when no socket is `open`, those in their close handshake included, or the time is
+    /// over.
+    pub async fn drain(&self, node: &Node, open: impl Fn() -> usize, settings: &DrainSettings) {
         self.enter(Phase::Draining);
         self.metrics.draining.set(1);
         info!(connections = node.connections(), notice = ?settings.notice, spread = ?settings.spread, "draining");
@@ -71,22 +72,22 @@ impl Lifecycle {
         self.enter(Phase::Closing);
         node.close_all(settings.spread, CloseReason::Drain);
         let spread_over = Instant::now() + settings.spread;
-        if !all_gone(node, spread_over).await {
+        if !all_gone(&open, spread_over).await {
             // Upgrades that were under way when the closing began.
             node.close_all(Duration::ZERO, CloseReason::Drain);
         }
-        if all_gone(node, Instant::now() + CLOSE_GRACE).await {
+        if all_gone(&open, Instant::now() + CLOSE_GRACE).await {
             info!("every socket is closed");
         } else {
-            warn!(connections = node.connections(), "the drain took too long, leaving sockets behind");
+            warn!(connections = open(), "the drain took too long, leaving sockets behind");
         }
         self.enter(Phase::Stopped);
     }
 }
 
 /// Waits until no socket is left; false if some are at the deadline.
-async fn all_gone(node: &Node, deadline: Instant) -> bool {
-    while node.connections() > 0 {
+async fn all_gone(open: impl Fn() -> usize, deadline: Instant) -> bool {
+    while open() > 0 {
         if Instant::now() >= deadline {
             return false;
         }

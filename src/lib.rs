@@ -13,7 +13,7 @@
 //! # The layout
 //!
 //! ```text
-//! main -> cli -> app -> { http, ws, drain } -> node -> { broker, hub } -> { room, close, backoff }
+//! main -> cli -> app -> listener -> { http, ws, drain } -> node -> { broker, hub } -> { room, close, backoff }
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
@@ -46,6 +46,7 @@ pub mod config;
 pub mod drain;
 pub mod http;
 pub mod hub;
+pub mod listener;
 pub mod metrics;
 pub mod node;
 pub mod room;

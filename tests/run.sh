@@ -59,6 +59,8 @@ step "black-box tests"
 # Some print and run the curl line a new user would paste.
 if need redis-server redis-server && need curl curl; then
   cargo test --locked --test suite
+  # The other wire: everything above it is the same code, and must behave the same.
+  REFRESH_RELAY_WIRE=actix-ws cargo test --locked --test suite
 fi
 
 step "release build"

@@ -43,7 +43,7 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, BadSettings> {
     let layers = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
-    let mut reader = Reader::new(layers);
+    let mut reader = Reader::new(layers, file);
     let settings = read(&mut reader);
     let (effective, problems) = reader.finish();
     if problems.is_empty() {
@@ -110,6 +110,7 @@ fn read(from: &mut Reader) -> Settings {
             pong_timeout: from.seconds("websocket.pong_timeout_seconds", 1..=3600),
             max_message_bytes: from.size("websocket.max_message_bytes", 1..=1 << 24),
             subprotocols: from.list("websocket.subprotocols", parse::subprotocol),
+            wire: from.text("websocket.wire", parse::wire),
         },
         publish,
         rooms: RoomSettings {

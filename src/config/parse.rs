@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
 use super::redis::{RedisMode, RedisUrl};
-use super::settings::{LogFormat, OriginRule};
+use super::settings::{LogFormat, OriginRule, WireKind};
 
 pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
     let hint = || format!("must be an address and a port such as 0.0.0.0:8080, not {text:?}");
@@ -58,6 +58,14 @@ pub fn subprotocol(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!("must be subprotocol names such as relay.v1, not {text:?}"))
+    }
+}
+
+pub fn wire(text: &str) -> Result<WireKind, String> {
+    match text {
+        "direct" => Ok(WireKind::Direct),
+        "actix-ws" => Ok(WireKind::ActixWs),
+        _ => Err(format!("must be direct or actix-ws, not {text:?}")),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use config::{Value, ValueKind};
@@ -35,16 +36,19 @@ const HIDDEN: &str = "(hidden)";
 
 pub struct Reader {
     left: BTreeMap<String, Value>,
+    file: Option<String>,
     known: Vec<&'static str>,
     effective: Table,
     problems: Vec<Problem>,
 }
 
 impl Reader {
-    pub fn new(layers: config::Config) -> Self {
+    /// What is not from the environment nor a default is from `file`.
+    pub fn new(layers: config::Config, file: Option<&Path>) -> Self {
         let mut left = BTreeMap::new();
+        let file = file.map(|file| file.display().to_string());
         flatten("", layers.cache, &mut left);
-        Self { left, known: Vec::new(), effective: Table::new(), problems: Vec::new() }
+        Self { left, file, known: Vec::new(), effective: Table::new(), problems: Vec::new() }
     }
 
     /// Notes what is wrong with a key whose value came from `origin`.
@@ -60,7 +64,7 @@ impl Reader {
                 .filter(|(nearness, _)| *nearness > 0.85)
                 .max_by(|a, b| a.0.total_cmp(&b.0))
                 .map_or_else(String::new, |(_, known)| format!("; did you mean {known}?"));
-            let origin = origin_of(&key, &value);
+            let origin = self.origin_of(&key, &value);
             self.problem(&key, origin, format!("unknown key{hint}"));
         }
         self.problems.sort_by(|a, b| a.key.cmp(&b.key));
@@ -88,7 +92,7 @@ impl Reader {
 
     pub fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> u64 {
         let Some(value) = self.take(key) else { return 0 };
-        let origin = origin_of(key, &value);
+        let origin = self.origin_of(key, &value);
         let shown = value.to_string();
         let number = value.into_uint().ok().filter(|number| range.contains(number));
         if number.is_none() {
@@ -118,7 +122,7 @@ impl Reader {
 
     pub fn flag(&mut self, key: &'static str) -> bool {
         let Some(value) = self.take(key) else { return false };
-        let origin = origin_of(key, &value);
+        let origin = self.origin_of(key, &value);
         let shown = value.to_string();
         let flag = value.into_bool().ok();
         if flag.is_none() {
@@ -187,7 +191,7 @@ impl Reader {
 
     /// Where the value of `key` comes from, as long as it was not taken.
     pub fn origin(&self, key: &str) -> Option<String> {
-        self.left.get(key).and_then(|value| origin_of(key, value))
+        self.left.get(key).and_then(|value| self.origin_of(key, value))
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
@@ -197,7 +201,7 @@ impl Reader {
 
     fn take_list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(value) = self.take(key) else { return Vec::new() };
-        let origin = origin_of(key, &value);
+        let origin = self.origin_of(key, &value);
         let texts: Option<Vec<String>> = match value.kind {
             ValueKind::String(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
             ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().ok()).collect(),
@@ -219,12 +223,21 @@ impl Reader {
 
     fn take_text(&mut self, key: &'static str) -> Option<(String, Option<String>)> {
         let value = self.take(key)?;
-        let origin = origin_of(key, &value);
+        let origin = self.origin_of(key, &value);
         if let Ok(text) = value.into_string() {
             Some((text, origin))
         } else {
             self.problem(key, origin, "must be a text");
             None
+        }
+    }
+
+    /// The name of the environment variable, or the file as it was given; None for a default.
+    fn origin_of(&self, key: &str, value: &Value) -> Option<String> {
+        match value.origin()? {
+            "the environment" => Some(format!("RELAY_{}", key.replace('.', "__").to_uppercase())),
+            // The library's own account of a file is relative to wherever the program was started.
+            _ => self.file.clone(),
         }
     }
 
@@ -255,12 +268,4 @@ fn flatten(path: &str, value: Value, leaves: &mut BTreeMap<String, Value>) {
             leaves.insert(path.to_owned(), value);
         }
     }
-}
-
-/// The name of the environment variable, or the file.
-fn origin_of(key: &str, value: &Value) -> Option<String> {
-    value.origin().map(|origin| match origin {
-        "the environment" => format!("RELAY_{}", key.replace('.', "__").to_uppercase()),
-        file => file.to_owned(),
-    })
 }

@@ -71,6 +71,15 @@ pub struct WebsocketSettings {
     pub pong_timeout: Duration,
     pub max_message_bytes: usize,
     pub subprotocols: Vec<String>,
+    pub wire: WireKind,
+}
+
+/// How frames get onto the sockets of a plain listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WireKind {
+    #[default]
+    Direct,
+    ActixWs,
 }
 
 impl WebsocketSettings {

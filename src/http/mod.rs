@@ -6,6 +6,7 @@ mod keys;
 mod partykit;
 mod path;
 mod problem;
+mod takeover;
 mod v1;
 
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::keys::PublishKey;
 use self::path::Target;
+pub use self::takeover::take_over;
 use crate::config::Settings;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
@@ -24,7 +26,7 @@ use crate::ws::Gate;
 /// What the public listener needs, shared by all workers.
 pub struct Public {
     pub node: Arc<Node>,
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     pub key: PublishKey,
     pub settings: Settings,
     pub metrics: Arc<Metrics>,

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use actix_http::RequestHead;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::IgnoredAny;
@@ -17,8 +18,9 @@ use crate::broker::Draft;
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
 use crate::room::RoomId;
+use crate::ws::Admitted;
 
-const NOTHING: &str = "Nothing to see here.";
+pub const NOTHING: &str = "Nothing to see here.";
 
 pub async fn party(
     request: &HttpRequest,
@@ -53,6 +55,28 @@ fn wants_websocket(request: &HttpRequest) -> bool {
     })
 }
 
+/// The answer to a handshake that is refused.
+pub struct Refused {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refused {
+    pub fn into_response(self) -> HttpResponse {
+        plain(self.status, self.text)
+    }
+}
+
+/// Checks a handshake.
+pub fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, Refused> {
+    let parsed = RoomId::parse(room, public.settings.rooms.max_name_bytes);
+    let room_error = parsed.as_ref().err().map(ToString::to_string);
+    public.gate.admit(head, parsed).map_err(|refusal| {
+        public.metrics.refused(refusal);
+        refuse(refusal, room_error)
+    })
+}
+
 fn connect(
     request: &HttpRequest,
     payload: web::Payload,
@@ -60,18 +84,15 @@ fn connect(
     public: &Public,
     shard: &Rc<Shard>,
 ) -> HttpResponse {
-    let parsed = RoomId::parse(room, public.settings.rooms.max_name_bytes);
-    let room_error = parsed.as_ref().err().map(ToString::to_string);
-    match public.gate.connect(request, payload, parsed, shard) {
-        Ok(response) => response,
-        Err(refusal) => {
-            public.metrics.refused(refusal);
-            refuse(refusal, room_error)
-        }
+    let upgraded = admit(request.head(), room, public)
+        .map(|admitted| public.gate.upgrade(admitted, request, payload, shard));
+    match upgraded {
+        Ok(answer) => answer.unwrap_or_else(|error| error.error_response()),
+        Err(refused) => refused.into_response(),
     }
 }
 
-fn refuse(refusal: Refusal, room_error: Option<String>) -> HttpResponse {
+fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
     let (status, text) = match refusal {
         Refusal::Origin => (StatusCode::FORBIDDEN, "This origin may not connect here."),
         Refusal::Room => (StatusCode::BAD_REQUEST, ""),
@@ -83,10 +104,9 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> HttpResponse {
         Refusal::PerIp => (StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address."),
         Refusal::Rate => (StatusCode::TOO_MANY_REQUESTS, "Too many connections at once, try again."),
     };
-    match (refusal, room_error) {
-        (Refusal::Room, Some(error)) => plain(status, sentence(&error)),
-        _ => plain(status, text),
-    }
+    let text =
+        room_error.filter(|_| refusal == Refusal::Room).map_or(text.to_owned(), |error| sentence(&error));
+    Refused { status, text }
 }
 
 async fn publish(
@@ -144,7 +164,7 @@ fn sentence(text: &str) -> String {
     format!("{}{}.", first.unwrap_or_default(), chars.as_str())
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
+pub fn plain(status: StatusCode, text: impl Into<String>) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     match status {
         StatusCode::UNAUTHORIZED => {

@@ -1,5 +1,6 @@
 //! The text frame a publication becomes, encoded once and shared by every socket it goes to.
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Serialize;
 
@@ -18,9 +19,12 @@ impl From<Publication> for Refresh {
     }
 }
 
-/// A frame's text. Cloning shares the bytes.
+/// A frame's text, and the frame as it stands on the wire. Cloning shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(ByteString);
+pub struct Frame {
+    text: ByteString,
+    encoded: Bytes,
+}
 
 /// The JSON of a frame with a revision.
 #[derive(Serialize)]
@@ -36,12 +40,36 @@ impl Frame {
             // Two strings serialize without fail; were it otherwise, the bare refresh says all that matters.
             serde_json::to_string(&Text { revision: revision.as_str() }).ok()
         });
-        Self(with_revision.map_or(ByteString::from_static(r#"{"type":"refresh"}"#), ByteString::from))
+        let text = with_revision.map_or(ByteString::from_static(r#"{"type":"refresh"}"#), ByteString::from);
+        Self { encoded: encode(&text), text }
     }
 
     pub fn text(&self) -> &ByteString {
-        &self.0
+        &self.text
     }
+
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+}
+
+/// A whole text frame, unmasked as a server's are (RFC 6455, section 5.2).
+fn encode(text: &str) -> Bytes {
+    const FINAL_TEXT: u8 = 0x81;
+    let mut frame = vec![FINAL_TEXT];
+    match (u8::try_from(text.len()), u16::try_from(text.len())) {
+        (Ok(short @ ..=125), _) => frame.push(short),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((text.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend(text.as_bytes());
+    frame.into()
 }
 
 #[cfg(test)]
@@ -51,6 +79,15 @@ mod tests {
     #[test]
     fn a_refresh_without_a_revision_is_the_eighteen_bytes_of_the_guide() {
         assert_eq!(&**Frame::refresh(None).text(), r#"{"type":"refresh"}"#);
+    }
+
+    #[test]
+    fn a_frame_is_encoded_with_the_shortest_length() {
+        assert_eq!(Frame::refresh(None).encoded(), b"\x81\x12{\"type\":\"refresh\"}");
+        let long = Frame::refresh(Revision::parse(&"x".repeat(128)).ok().as_ref());
+        assert_eq!(long.encoded()[..4], [0x81, 126, 0, 160]);
+        assert_eq!(&long.encoded()[4..], long.text().as_bytes());
+        assert_eq!(encode(&"x".repeat(1 << 16))[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! The outbox lives on its worker's thread: no locks.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -18,6 +18,9 @@ use crate::room::Position;
 pub trait Wire {
     /// Hands the frame to the socket, or arranges for a wake-up when it may take one again.
     fn poll_send(&self, cx: &mut Context<'_>, frame: &Frame) -> Poll<Result<(), WireClosed>>;
+
+    /// Ready when nothing is left of what was handed over.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>>;
 }
 
 /// The socket takes no more frames; its task is about to end.
@@ -80,17 +83,30 @@ impl<W: Wire + ?Sized> Outbox<W> {
         }
         self.told.set(position);
         let mut slot = self.slot.borrow_mut();
+        let mut cx = Context::from_waker(Waker::noop());
         if slot.is_none() {
-            match self.wire.poll_send(&mut Context::from_waker(Waker::noop()), frame) {
-                Poll::Ready(Ok(())) => return Pushed::Sent,
+            match self.wire.poll_send(&mut cx, frame) {
+                Poll::Ready(Ok(())) => {
+                    if self.wire.poll_flush(&mut cx).is_pending() {
+                        self.block();
+                    }
+                    return Pushed::Sent;
+                }
                 Poll::Ready(Err(WireClosed)) => return Pushed::Closed,
-                Poll::Pending => self.blocked_since.set(Some(Instant::now())),
+                Poll::Pending => {}
             }
         }
         let replaced = slot.replace(frame.clone()).is_some();
-        // The task polls the wire again with its own waker, as the one above was nobody's.
-        self.wake.notify_one();
+        self.block();
         if replaced { Pushed::Conflated } else { Pushed::Queued }
+    }
+
+    /// Something waits to be written: the task polls the wire again with its own waker, as the one here was nobody's.
+    fn block(&self) {
+        if self.blocked_since.get().is_none() {
+            self.blocked_since.set(Some(Instant::now()));
+        }
+        self.wake.notify_one();
     }
 
     /// Asks the connection's task to close. The first reason given stands.
@@ -111,22 +127,28 @@ impl<W: Wire + ?Sized> Outbox<W> {
         self.wake.notified().await;
     }
 
-    /// Since when the waiting frame could not be written.
+    /// Since when something could not be written.
     pub fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since.get()
     }
 
-    /// Writes what waits. Ready with `true` if a frame went out.
+    /// Writes what waits. Ready with `true` if the waiting frame went out.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<bool, WireClosed>> {
         let mut slot = self.slot.borrow_mut();
-        let Some(frame) = slot.as_ref() else {
-            return Poll::Ready(Ok(false));
-        };
-        self.wire.poll_send(cx, frame).map_ok(|()| {
+        let mut sent = false;
+        if let Some(frame) = slot.as_ref() {
+            ready!(self.wire.poll_send(cx, frame))?;
             *slot = None;
-            self.blocked_since.set(None);
-            true
-        })
+            sent = true;
+            // What is left of it is waited for in the next call, as this one has something to tell.
+            if self.wire.poll_flush(cx).is_pending() {
+                return Poll::Ready(Ok(sent));
+            }
+        } else {
+            ready!(self.wire.poll_flush(cx))?;
+        }
+        self.blocked_since.set(None);
+        Poll::Ready(Ok(sent))
     }
 }
 
@@ -147,6 +169,10 @@ mod tests {
                 return Poll::Pending;
             }
             self.written.borrow_mut().push(frame.clone());
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_flush(&self, _: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
             Poll::Ready(Ok(()))
         }
     }

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,11 +110,12 @@ impl Shard {
 
     /// Acts on every connection of now, in random order, in even slices over `window`.
     fn for_each_spread(&self, window: Duration, act: impl Fn(&Outbox<dyn Wire>) + 'static) {
-        let mut outboxes: Vec<AnyOutbox> = self
+        // Weak, as who leaves in between must not be kept: an outbox holds its socket.
+        let mut outboxes: Vec<Weak<Outbox<dyn Wire>>> = self
             .rooms
             .borrow()
             .values()
-            .flat_map(|members| members.iter().map(|(_, o)| Rc::clone(o)))
+            .flat_map(|members| members.iter().map(|(_, outbox)| Rc::downgrade(outbox)))
             .collect();
         outboxes.shuffle(&mut rand::rng());
         let slices = usize::try_from(window.as_millis() / SPREAD_STEP.as_millis()).unwrap_or(1).max(1);
@@ -126,8 +127,8 @@ impl Shard {
                 let before = pause.mul_f64(rand::random_range(0.0..=1.0));
                 tokio::time::sleep(before).await;
                 let upto = outboxes.len() * slice / slices;
-                for outbox in &outboxes[done..upto] {
-                    act(outbox);
+                for outbox in outboxes[done..upto].iter().filter_map(Weak::upgrade) {
+                    act(&outbox);
                 }
                 done = upto;
                 tokio::time::sleep(pause.saturating_sub(before)).await;

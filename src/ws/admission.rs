@@ -65,6 +65,11 @@ impl Admission {
         Ok(Permit { admission: Arc::clone(self), address })
     }
 
+    /// Places taken.
+    pub fn total(&self) -> usize {
+        self.open().total
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

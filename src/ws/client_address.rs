@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use actix_web::HttpRequest;
+use actix_http::RequestHead;
 use ipnet::IpNet;
 
 /// The rightmost address that is not a trusted proxy: what stands left of it, anyone may have written.
-pub fn client_address(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+pub fn client_address(head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
+    let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     let headers: Vec<&str> =
-        request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+        head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
     nearest_untrusted(peer, &headers, trusted)
 }
 

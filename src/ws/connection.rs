@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::admission::Permit;
-use super::wire::{ActixWire, Heard, Incoming};
+use super::wire::{Heard, Incoming, Outgoing};
 use crate::close::CloseReason;
 use crate::config::WebsocketSettings;
 use crate::hub::{Outbox, WireClosed};
@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::node::Membership;
 
 pub struct Connection {
-    pub outbox: Rc<Outbox<ActixWire>>,
+    pub outbox: Rc<Outbox<Outgoing>>,
     pub incoming: Incoming,
     pub membership: Membership,
     pub permit: Permit,
@@ -47,7 +47,7 @@ impl Connection {
         match end {
             End::Close(reason) => {
                 self.metrics.closed(reason);
-                self.outbox.wire().close(reason).await;
+                self.outbox.wire().close(reason, &mut self.incoming).await;
             }
             End::Gone => self.metrics.closed(CloseReason::Client),
         }
@@ -101,7 +101,7 @@ impl Connection {
 }
 
 fn poll_pong(
-    outbox: &Outbox<ActixWire>,
+    outbox: &Outbox<Outgoing>,
     cx: &mut Context<'_>,
     payload: Option<&Bytes>,
 ) -> Poll<Result<(), WireClosed>> {
@@ -134,7 +134,7 @@ impl Heartbeat {
     }
 
     /// Pings if it is time; an error says why to close.
-    fn beat(&mut self, outbox: &Outbox<ActixWire>, settings: &WebsocketSettings) -> Result<(), CloseReason> {
+    fn beat(&mut self, outbox: &Outbox<Outgoing>, settings: &WebsocketSettings) -> Result<(), CloseReason> {
         let now = Instant::now();
         let limit = settings.silence_limit();
         if now >= self.heard_at + limit {

@@ -8,13 +8,17 @@ mod wire;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_http::RequestHead;
+use actix_http::ws::verify_handshake;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use ipnet::IpNet;
 
-use self::admission::Admission;
+use self::admission::{Admission, Permit};
 use self::client_address::client_address;
 use self::connection::Connection;
+pub use self::wire::{Framed, refuse};
+use self::wire::{Incoming, Outgoing};
 use crate::config::{OriginRule, Settings, WebsocketSettings};
 use crate::drain::Lifecycle;
 use crate::hub::{Outbox, Shard};
@@ -31,6 +35,12 @@ pub struct Gate {
     allowed_origins: Vec<OriginRule>,
     settings: Arc<WebsocketSettings>,
     metrics: Arc<Metrics>,
+}
+
+/// A place for a connection, and its room.
+pub struct Admitted {
+    permit: Permit,
+    room: RoomId,
 }
 
 impl Gate {
@@ -53,40 +63,70 @@ impl Gate {
         }
     }
 
-    /// Upgrades the request and serves the connection in a task of its own, on this worker.
-    pub fn connect(
-        &self,
-        request: &HttpRequest,
-        payload: web::Payload,
-        room: Result<RoomId, RoomError>,
-        shard: &Rc<Shard>,
-    ) -> Result<HttpResponse, Refusal> {
+    /// Checks all that can be refused before the upgrade.
+    pub fn admit(&self, head: &RequestHead, room: Result<RoomId, RoomError>) -> Result<Admitted, Refusal> {
         if self.lifecycle.is_draining() {
             return Err(Refusal::Draining);
         }
-        let permit = self.admission.admit(client_address(request, &self.trusted_proxies))?;
-        if !self.allows_origin(request) {
+        let permit = self.admission.admit(client_address(head, &self.trusted_proxies))?;
+        if !self.allows_origin(head) {
             return Err(Refusal::Origin);
         }
         let room = room.map_err(|_| Refusal::Room)?;
-        let (response, wire, incoming) =
-            wire::accept(request, payload, &self.settings.subprotocols, self.settings.max_message_bytes)
-                .map_err(|_| Refusal::BadRequest)?;
-        let outbox = Rc::new(Outbox::new(wire));
+        verify_handshake(head).map_err(|_| Refusal::BadRequest)?;
+        Ok(Admitted { permit, room })
+    }
+
+    /// Answers the handshake through actix-web, and serves the connection in a task of its own on this worker.
+    pub fn upgrade(
+        &self,
+        admitted: Admitted,
+        request: &HttpRequest,
+        payload: web::Payload,
+        shard: &Rc<Shard>,
+    ) -> actix_web::Result<HttpResponse> {
+        let WebsocketSettings { subprotocols, max_message_bytes, .. } = &*self.settings;
+        let (response, outgoing, incoming) =
+            wire::accept_actix_ws(request, payload, subprotocols, *max_message_bytes)?;
+        self.serve(admitted, outgoing, incoming, shard);
+        Ok(response)
+    }
+
+    /// Answers the handshake on the stream itself, and serves the connection in a task of its own on this worker.
+    pub async fn take_over(
+        &self,
+        admitted: Admitted,
+        head: &RequestHead,
+        stream: Framed,
+        shard: &Rc<Shard>,
+    ) -> std::io::Result<()> {
+        let WebsocketSettings { subprotocols, max_message_bytes, .. } = &*self.settings;
+        let (outgoing, incoming) =
+            wire::accept_direct(head, stream, subprotocols, *max_message_bytes).await?;
+        self.serve(admitted, outgoing, incoming, shard);
+        Ok(())
+    }
+
+    /// Connections that are open, those in their close handshake included.
+    pub fn open(&self) -> usize {
+        self.admission.total()
+    }
+
+    fn serve(&self, admitted: Admitted, outgoing: Outgoing, incoming: Incoming, shard: &Rc<Shard>) {
+        let outbox = Rc::new(Outbox::new(outgoing));
         let connection = Connection {
-            membership: self.node.join(shard, room, &outbox),
+            membership: self.node.join(shard, admitted.room, &outbox),
             outbox,
             incoming,
-            permit,
+            permit: admitted.permit,
             settings: Arc::clone(&self.settings),
             metrics: Arc::clone(&self.metrics),
         };
         actix_web::rt::spawn(connection.run());
-        Ok(response)
     }
 
-    fn allows_origin(&self, request: &HttpRequest) -> bool {
-        let mut origins = request.headers().get_all(header::ORIGIN);
+    fn allows_origin(&self, head: &RequestHead) -> bool {
+        let mut origins = head.headers().get_all(header::ORIGIN);
         match (origins.next(), origins.next()) {
             (None, _) => true,
             (Some(origin), None) => origin

@@ -38,11 +38,16 @@ impl Setup {
     /// A node on the memory broker.
     pub fn memory() -> Self {
         let setup = Self { environment: BTreeMap::new(), arguments: vec!["serve".into()], open_files: None };
-        setup
+        let setup = setup
             .set("server.bind", "127.0.0.1:0")
             .set("admin.bind", "127.0.0.1:0")
             .set("log.format", "json")
-            .set("publish.secret", KEY)
+            .set("publish.secret", KEY);
+        // What holds for one wire holds for the other.
+        match std::env::var("REFRESH_RELAY_WIRE") {
+            Ok(wire) => setup.set("websocket.wire", wire),
+            Err(_) => setup,
+        }
     }
 
     /// A node on that Redis.
@@ -189,9 +194,13 @@ impl Node {
         eventually(SOON, "the node is ready", async || equal("/readyz", &self.readiness().await, &200)).await;
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("a node that runs")
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("a node that runs");
-        kill(Pid::from_raw(id.cast_signed()), signal).expect("the node can be signalled");
+        kill(Pid::from_raw(self.process().cast_signed()), signal).expect("the node can be signalled");
     }
 
     pub fn sigterm(&self) {
