@@ -9,11 +9,12 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::web;
 use anyhow::Context;
 use rand::distr::{Alphanumeric, SampleString};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
+use crate::capacity::Capacity;
 use crate::config::Settings;
 use crate::drain::Lifecycle;
 use crate::http::admin::Admin;
@@ -22,9 +23,6 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
 use crate::ws::Gate;
-
-/// Open files that are no client sockets: Redis, listeners, the admin listener, logs, and answers to those refused.
-const RESERVED_FILES: u64 = 256;
 
 /// A node with its listeners bound.
 pub struct Application {
@@ -43,8 +41,8 @@ impl Application {
     /// Binds the listeners and starts the workers. Needs an actix system around.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let limit = connection_limit(settings.server.max_connections);
-        metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        let capacity = Capacity::of_this_process(settings.server.max_connections);
+        metrics.connections_limit.set(i64::try_from(capacity.sockets).unwrap_or(i64::MAX));
         let node = node(&settings, &metrics);
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
         let (key, made_key) = if let Some(secret) = &settings.publish.secret {
@@ -55,7 +53,7 @@ impl Application {
         };
         let gate = Arc::new(Gate::new(
             &settings,
-            limit,
+            capacity.sockets,
             Arc::clone(&node),
             Arc::clone(&lifecycle),
             Arc::clone(&metrics),
@@ -64,8 +62,11 @@ impl Application {
             node: Arc::clone(&node),
             gate: Arc::clone(&gate),
             key,
-            settings: settings.clone(),
             metrics: Arc::clone(&metrics),
+            max_room_bytes: settings.rooms.max_name_bytes,
+            body_limit_bytes: settings.publish.body_limit_bytes,
+            confirm_timeout: settings.publish.confirm_timeout,
+            exact_status: settings.partykit_exact_status,
         });
         let admin = web::Data::new(Admin {
             node: Arc::clone(&node),
@@ -73,7 +74,7 @@ impl Application {
             metrics,
             started: Instant::now(),
         });
-        let (public, public_address) = listener::serve_public(&settings, limit, public)?;
+        let (public, public_address) = listener::serve_public(&settings, capacity, public)?;
         let (admin, admin_address) = listener::serve_admin(settings.admin_bind, admin)?;
         Ok(Self { node, gate, lifecycle, settings, public, admin, public_address, admin_address, made_key })
     }
@@ -101,10 +102,12 @@ impl Application {
         let mut public_ended = actix_web::rt::spawn(self.public);
         let mut admin_ended = actix_web::rt::spawn(self.admin);
         let address = record_address(self.public_address);
-        let node = actix_web::rt::spawn(Arc::clone(&self.node).run(address));
+        let mut node = actix_web::rt::spawn(Arc::clone(&self.node).run(address));
         tokio::select! {
             ended = &mut public_ended => return listener_ended("public", ended),
             ended = &mut admin_ended => return listener_ended("admin", ended),
+            // Listeners without a node behind them would look healthy and deliver nothing.
+            _ = &mut node => anyhow::bail!("the node's own work ended by itself"),
             () = stop => {}
         }
         self.lifecycle.drain(&self.node, || self.gate.open(), &self.settings.drain).await;
@@ -115,7 +118,7 @@ impl Application {
     }
 }
 
-async fn stop_listeners(node: &Node, public: ServerHandle, admin: ServerHandle) {
+async fn stop_listeners(node: &Arc<Node>, public: ServerHandle, admin: ServerHandle) {
     public.stop(true).await;
     node.retire().await;
     admin.stop(false).await;
@@ -142,22 +145,6 @@ fn node(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Node> {
         reconcile_interval: settings.reconcile_interval,
     };
     Node::new(id, node_settings, broker, Arc::clone(metrics))
-}
-
-/// Sockets this node takes: as configured, or what the open-file limit leaves. The soft limit is raised first.
-fn connection_limit(configured: usize) -> usize {
-    let files = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(files) => files,
-        Err(error) => {
-            warn!(%error, "the open-file limit could not be raised");
-            1024
-        }
-    };
-    let possible = usize::try_from(files.saturating_sub(RESERVED_FILES).max(1)).unwrap_or(usize::MAX);
-    if configured > possible {
-        warn!(configured, possible, "server.max_connections is more than the open-file limit allows");
-    }
-    if configured == 0 { possible } else { configured.min(possible) }
 }
 
 /// What other nodes see of this one: its host name, and its public port.

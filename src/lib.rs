@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
-//! whether the node is leaving, and `config`, `metrics`, `telemetry` and `tls`, which everyone may read and which know none
-//! of ours. [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
+//! whether the node is leaving, and the leaves `config`, `metrics`, `telemetry` and `tls`, which everyone may read and which
+//! know nothing but each other and `close`. [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
 //!
@@ -40,6 +40,7 @@
 pub mod app;
 pub mod backoff;
 pub mod broker;
+pub mod capacity;
 pub mod cli;
 pub mod close;
 pub mod config;

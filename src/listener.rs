@@ -13,6 +13,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::capacity::Capacity;
 use crate::config::{Settings, WireKind};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, Public};
@@ -23,13 +24,16 @@ const BACKLOG: i32 = 4096;
 /// How long a response that has ended is read on for, so that its last bytes are not lost to a reset.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long the head of a request may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long requests under way have at the end.
 const REQUEST_GRACE_SECONDS: u64 = 5;
 
-/// Serves apps and publishers. `limit` is the number of sockets on this node.
+/// Serves apps and publishers.
 pub fn serve_public(
     settings: &Settings,
-    limit: usize,
+    capacity: Capacity,
     public: web::Data<Public>,
 ) -> anyhow::Result<(Server, SocketAddr)> {
     let (listener, address) = bind(settings.server.bind, "server.bind")?;
@@ -37,8 +41,12 @@ pub fn serve_public(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    // The gate refuses what is too much, with an answer; a worker's own limit would leave it waiting without one.
-    let connections = limit.saturating_mul(2);
+    // A worker that has as many does not accept until one is gone. Sockets on the direct wire are no longer its own;
+    // how many of those there may be is the gate's to say, with an answer.
+    let connections = match settings.websocket.wire {
+        WireKind::Direct => capacity.requests.div_ceil(workers),
+        WireKind::ActixWs => (capacity.sockets + capacity.requests).div_ceil(workers),
+    };
     let silence = settings.websocket.silence_limit();
     let server = match settings.websocket.wire {
         WireKind::ActixWs => HttpServer::new(move || app(public.clone()))
@@ -49,6 +57,7 @@ pub fn serve_public(
                     prepare(stream, silence);
                 }
             })
+            .client_request_timeout(HEAD_TIMEOUT)
             .client_disconnect_timeout(LINGER)
             .shutdown_timeout(REQUEST_GRACE_SECONDS)
             .disable_signals()
@@ -66,6 +75,7 @@ pub fn serve_public(
                 };
                 HttpService::build()
                     .local_addr(address)
+                    .client_request_timeout(HEAD_TIMEOUT)
                     .client_disconnect_timeout(LINGER)
                     .on_connect_ext(move |stream, _| prepare(stream, silence))
                     .upgrade(fn_service(upgrade))

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use crate::close::CloseReason;
+use crate::config::RedisMode;
 
 /// Upper bounds in seconds, from a tenth of a millisecond (one write on loopback) to the longest `wait`.
 const SECONDS: [f64; 16] =
@@ -21,8 +22,7 @@ const SECONDS: [f64; 16] =
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-        #[serde(rename_all = "snake_case")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($variant),+ }
 
         impl $name {
@@ -64,11 +64,6 @@ label! {
 label! {
     /// What became of a publication at one socket.
     Outcome { Sent => "sent", Conflated => "conflated", Replayed => "replayed" }
-}
-
-label! {
-    /// How Redis is run.
-    RedisMode { Standalone => "standalone", Sentinel => "sentinel", Cluster => "cluster" }
 }
 
 label! {
@@ -247,8 +242,8 @@ impl Maker {
     fn modes(&self) -> prometheus::Result<IntGaugeVec> {
         let help = "1 for the way Redis is run; all 0 on the memory broker.";
         let modes = self.gauge_vec("relay_redis_mode", help, &["mode"])?;
-        for mode in RedisMode::LABELS {
-            modes.with_label_values(&[mode]).set(0);
+        for mode in RedisMode::ALL {
+            modes.with_label_values(&[mode.label()]).set(0);
         }
         Ok(modes)
     }

@@ -196,7 +196,9 @@ impl Timestamp {
 /// RFC 3339 in UTC with milliseconds, such as `2026-11-22T12:00:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = UNIX_EPOCH + Duration::from_micros(self.0);
+        // The last moment with a year of four digits, which is as far as RFC 3339 goes.
+        const LAST: u64 = 253_402_300_799_999_999;
+        let moment = UNIX_EPOCH + Duration::from_micros(self.0.min(LAST));
         humantime::format_rfc3339_millis(moment).fmt(f)
     }
 }

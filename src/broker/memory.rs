@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    Broker, BrokerError, BrokerStatus, Confirmation, Continuity, Draft, Events, IDEMPOTENCY_WINDOW,
+    Broker, BrokerError, BrokerStatus, Confirmation, Continuity, Draft, Events, Held, IDEMPOTENCY_WINDOW,
     LinkState, NodeId, NodeRecord, Published, Tally,
 };
 use crate::room::{Epoch, Position, Publication, RoomId, Timestamp};
@@ -35,6 +35,7 @@ struct State {
 
 struct Remembered {
     since: Instant,
+    answer_within: Duration,
     publication: Publication,
     tally: Option<Tally>,
 }
@@ -98,7 +99,10 @@ impl Broker for MemoryBroker {
         state.expire(self.head_ttl);
         let once = draft.idempotency_key.map(|key| (draft.room.clone(), key));
         if let Some(first) = once.as_ref().and_then(|once| state.answers.get(once)) {
-            return Ok(Published::Duplicate(first.publication.clone()));
+            return Ok(Published::Duplicate {
+                publication: first.publication.clone(),
+                answered_in: first.answer_within.saturating_sub(first.since.elapsed()),
+            });
         }
         let position = match state.heads.get(&draft.room).map(|head| head.position) {
             Some(last) => Position { generation: last.generation + 1, ..last },
@@ -112,7 +116,12 @@ impl Broker for MemoryBroker {
         };
         state.heads.insert(draft.room, publication.clone());
         if let Some(once) = once {
-            let first = Remembered { since: Instant::now(), publication: publication.clone(), tally: None };
+            let first = Remembered {
+                since: Instant::now(),
+                answer_within: draft.answer_within,
+                publication: publication.clone(),
+                tally: None,
+            };
             state.answers.insert(once, first);
         }
         // Reported under the lock: publications arrive in the order of their generations.
@@ -132,10 +141,13 @@ impl Broker for MemoryBroker {
         Ok(state.answers.get(&(room.clone(), idempotency_key.to_owned())).and_then(|first| first.tally))
     }
 
-    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError> {
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Held>, BrokerError> {
         let mut state = self.state();
         state.expire(self.head_ttl);
-        Ok(rooms.iter().map(|room| state.heads.get(room).cloned()).collect())
+        Ok(rooms
+            .iter()
+            .map(|room| state.heads.get(room).cloned().map_or(Held::Nothing, Held::Head))
+            .collect())
     }
 
     async fn confirm(&self, confirmations: Vec<(NodeId, Confirmation)>) -> Result<(), BrokerError> {

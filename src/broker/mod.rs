@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::RedisMode;
+use crate::config::RedisMode;
 use crate::room::{Position, Publication, Revision, RoomId, Timestamp};
 
 /// Names a node for its lifetime; a restarted node is another one.
@@ -61,6 +61,26 @@ pub struct Draft {
     pub revision: Option<Revision>,
     /// Publish at most once per room and key within [`IDEMPOTENCY_WINDOW`].
     pub idempotency_key: Option<String>,
+    /// How long the answer may take: so long a repeated call waits for the first one's.
+    pub answer_within: Duration,
+}
+
+/// What the broker holds of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    Nothing,
+    Head(Publication),
+    /// Something that no relay of this version wrote. The next publication puts a head in its place.
+    Unreadable,
+}
+
+impl Held {
+    pub fn head(self) -> Option<Publication> {
+        match self {
+            Self::Head(head) => Some(head),
+            Self::Nothing | Self::Unreadable => None,
+        }
+    }
 }
 
 /// What became of a draft.
@@ -68,8 +88,9 @@ pub struct Draft {
 pub enum Published {
     /// It was stored and sent to all nodes.
     New(Publication),
-    /// Its idempotency key was used before: for this publication. Nothing was sent.
-    Duplicate(Publication),
+    /// Its idempotency key was used before, for this publication. Nothing was sent. The first call has its answer
+    /// after `answered_in` at the latest, unless its node died.
+    Duplicate { publication: Publication, answered_in: Duration },
 }
 
 /// How many nodes handed a publication to how many sockets.
@@ -127,8 +148,8 @@ pub trait Events: Send + Sync {
 pub enum BrokerError {
     #[error("the link to Redis is down")]
     LinkDown,
-    #[error("Redis did not answer within {0:?}")]
-    Timeout(Duration),
+    #[error("Redis did not answer in time")]
+    Timeout,
     #[error("Redis: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("no server of the Redis cluster holds slot {0}")]
@@ -197,8 +218,8 @@ pub trait Broker: Send + Sync {
     /// The answer kept for an idempotency key, once the first use has one.
     async fn recall(&self, room: &RoomId, idempotency_key: &str) -> Result<Option<Tally>, BrokerError>;
 
-    /// The heads of these rooms, in their order.
-    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError>;
+    /// What is held of these rooms, in their order.
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Held>, BrokerError>;
 
     /// Sends a confirmation to the node it is for.
     async fn confirm(&self, confirmations: Vec<(NodeId, Confirmation)>) -> Result<(), BrokerError>;
@@ -211,6 +232,15 @@ pub trait Broker: Send + Sync {
 
     /// The records of all live nodes.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, BrokerError>;
+
+    /// Something hints that this broker may not be the other nodes' any more: look whether it still is the one.
+    fn suspect(&self) {}
+
+    /// Makes sure that it still is the one; if not, waits a little for a link to the one that is. Answers whether the
+    /// link stands.
+    async fn settle(&self) -> bool {
+        self.link() == LinkState::Up
+    }
 
     /// Takes this node's record away.
     async fn retire(&self) -> Result<(), BrokerError>;

@@ -34,9 +34,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs a node until SIGTERM or SIGINT; a second signal ends it at once.
-    Serve(ConfigFile),
+    Serve,
     /// Prints the settings in force as TOML, secrets hidden; or every problem with them.
-    CheckConfig(ConfigFile),
+    CheckConfig,
     /// Succeeds if the node's admin listener answers that it is ready.
     Healthcheck {
         /// The admin listener, such as <http://127.0.0.1:9090>; by default where the settings put it.
@@ -52,7 +52,7 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// Settings in TOML; the environment variable `RELAY_CONFIG` names one too.
-    #[arg(long = "config", value_name = "FILE")]
+    #[arg(long = "config", value_name = "FILE", global = true)]
     path: Option<PathBuf>,
 }
 
@@ -75,9 +75,8 @@ impl ConfigFile {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => serve::run(&cli.file),
-        Some(Command::Serve(file)) => serve::run(&file),
-        Some(Command::CheckConfig(file)) => check_config::run(&file),
+        None | Some(Command::Serve) => serve::run(&cli.file),
+        Some(Command::CheckConfig) => check_config::run(&cli.file),
         Some(Command::Healthcheck { url }) => healthcheck::run(url, &cli.file),
         Some(Command::Publish(publish)) => publish.run().map_err(|error| failed(&error)),
         Some(Command::Watch(watch)) => watch.run().map_err(|error| failed(&error)),

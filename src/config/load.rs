@@ -42,10 +42,11 @@ pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, BadSettings> {
-    let layers = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
+    let (layers, bad_file) = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
     let mut reader = Reader::new(layers, file);
     let settings = read(&mut reader);
-    let (effective, problems) = reader.finish();
+    let (effective, mut problems) = reader.finish();
+    problems.extend(bad_file);
     if problems.is_empty() {
         Ok(Loaded { settings, effective: effective.to_string() })
     } else {
@@ -53,10 +54,11 @@ pub fn load(
     }
 }
 
+/// The layers, one over the other. A file that cannot be read is left out, and comes as a problem.
 fn merge(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Config, Problem> {
+) -> Result<(Config, Option<Problem>), Problem> {
     let variables = environment.into_iter().filter(|(name, _)| name != CONFIG_VARIABLE).collect();
     let environment = Environment::with_prefix("RELAY")
         .prefix_separator("_")
@@ -64,31 +66,42 @@ fn merge(
         // A variable that compose or a chart left empty is one that is not set.
         .ignore_empty(true)
         .source(Some(variables));
-    let mut layers = Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
-    if let Some(file) = file {
-        layers = layers.add_source(File::new(&file.to_string_lossy(), FileFormat::Toml));
-    }
-    layers.add_source(environment).build().map_err(|error| Problem {
+    let defaults = || Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
+    let problem = |error: ConfigError| Problem {
         key: "--config".to_owned(),
         origin: file.map(|file| file.display().to_string()),
         message: match error {
             ConfigError::FileParse { cause, .. } => cause.to_string(),
             other => other.to_string(),
         },
-    })
+    };
+    if let Some(file) = file {
+        let source = File::new(&file.to_string_lossy(), FileFormat::Toml);
+        match defaults().add_source(source).add_source(environment.clone()).build() {
+            Ok(layers) => return Ok((layers, None)),
+            Err(error) => {
+                let layers = defaults().add_source(environment).build().map_err(problem)?;
+                return Ok((layers, Some(problem(error))));
+            }
+        }
+    }
+    Ok((defaults().add_source(environment).build().map_err(problem)?, None))
 }
 
 /// One year; longer is a slip of the pen.
 const YEAR: u64 = 365 * 24 * 3600;
 
 fn read(from: &mut Reader) -> Settings {
+    // By whether they were set, not by whether they can be read: one problem does not hide another, nor make one.
+    let has_url = from.origin("redis.url").is_some();
+    let has_secret = ["publish.secret", "publish.secret_file"].iter().any(|key| from.origin(key).is_some());
     let redis = redis::read(from);
     let publish = PublishSettings {
         secret: from.secret("publish.secret", "publish.secret_file"),
         body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
         confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
     };
-    if redis.is_some() && publish.secret.is_none() {
+    if (has_url || redis.is_some()) && !has_secret {
         let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET or \
                        publish.secret_file (only the memory broker makes one by itself)";
         from.problem("publish.secret", None, message);

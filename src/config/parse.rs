@@ -70,12 +70,8 @@ pub fn wire(text: &str) -> Result<WireKind, String> {
 }
 
 pub fn redis_mode(text: &str) -> Result<Option<RedisMode>, String> {
-    match text {
-        "standalone" => Ok(Some(RedisMode::Standalone)),
-        "sentinel" => Ok(Some(RedisMode::Sentinel)),
-        "cluster" => Ok(Some(RedisMode::Cluster)),
-        _ => Err(format!("must be standalone, sentinel or cluster, not {text:?}")),
-    }
+    let mode = RedisMode::ALL.into_iter().find(|mode| mode.label() == text);
+    mode.map(Some).ok_or_else(|| format!("must be standalone, sentinel or cluster, not {text:?}"))
 }
 
 /// The URL, and the URL with its password masked.
@@ -102,6 +98,10 @@ pub fn redis_url(text: &str) -> Result<(RedisUrl, String), String> {
         _ => return Err(format!("{hint} (unknown scheme {scheme:?})")),
     }
     let mut shown = url.clone();
+    // A URL of a socket has its login there.
+    if url.query().is_some() {
+        shown.set_query(Some("hidden"));
+    }
     if shown.password().is_some() {
         shown.set_password(Some("hidden")).map_err(|()| hint.to_owned())?;
     }
@@ -176,6 +176,8 @@ mod tests {
 
     #[test]
     fn the_password_of_a_redis_url_is_masked() {
+        let (_, shown) = redis_url("redis+unix:///run/redis.sock?pass=hunter2&db=1").unwrap();
+        assert_eq!(shown, "redis+unix:///run/redis.sock?hidden");
         let (_, shown) = redis_url("redis://me:hunter2@redis.internal:6379/1").unwrap();
         assert_eq!(shown, "redis://me:hidden@redis.internal:6379/1");
     }

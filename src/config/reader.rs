@@ -94,7 +94,13 @@ impl Reader {
         let Some(value) = self.take(key) else { return 0 };
         let origin = self.origin_of(key, &value);
         let shown = value.to_string();
-        let number = value.into_uint().ok().filter(|number| range.contains(number));
+        // The library would round a fraction, and take a flag for 0 or 1.
+        let whole = match value.kind {
+            ValueKind::Float(_) | ValueKind::Boolean(_) => None,
+            ValueKind::String(text) => text.trim().parse().ok(),
+            _ => value.into_uint().ok(),
+        };
+        let number = whole.filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = range.into_inner();
             self.problem(
@@ -152,11 +158,11 @@ impl Reader {
         }
         let (secret, origin) = direct?;
         self.show(key, HIDDEN);
-        if secret.is_empty() {
+        if secret.trim().is_empty() {
             self.problem(key, origin, "is empty");
             return None;
         }
-        Some(Secret::given(secret))
+        Some(Secret::given(&secret))
     }
 
     /// A list of texts that may hold secrets, as [`Reader::masked`] and [`Reader::list`].

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
 use url::Url;
 
 use super::parse;
@@ -97,29 +98,51 @@ pub struct RedisClientCertificate {
     pub key_file: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How Redis is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RedisMode {
     Standalone,
     Sentinel,
     Cluster,
 }
 
+impl RedisMode {
+    pub const ALL: [Self; 3] = [Self::Standalone, Self::Sentinel, Self::Cluster];
+
+    /// As it stands in the setting and in the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// Reads all keys, also those that the mode does not use: each is checked. None = the memory broker.
 pub fn read(from: &mut Reader) -> Option<RedisSettings> {
     let servers = read_servers(from);
     let ms = 1..=600_000;
-    let settings = RedisSettings {
-        servers: RedisServers::Cluster { seeds: Vec::new() },
-        login: read_login(from, "redis.username", "redis.password", "redis.password_file"),
-        tls: read_tls(from),
-        key_prefix: from.text("redis.key_prefix", parse::key_prefix),
-        pool_size: from.size("redis.pool_size", 1..=1024),
-        connect_timeout: from.millis("redis.connect_timeout_ms", ms.clone()),
-        command_timeout: from.millis("redis.command_timeout_ms", ms.clone()),
-        probe_interval: from.millis("redis.probe_interval_ms", ms.clone()),
-        probe_timeout: from.millis("redis.probe_timeout_ms", ms),
-    };
-    Some(RedisSettings { servers: servers?, ..settings })
+    let login = read_login(from, "redis.username", "redis.password", "redis.password_file");
+    let tls = read_tls(from);
+    let key_prefix = from.text("redis.key_prefix", parse::key_prefix);
+    let pool_size = from.size("redis.pool_size", 1..=1024);
+    let connect_timeout = from.millis("redis.connect_timeout_ms", ms.clone());
+    let command_timeout = from.millis("redis.command_timeout_ms", ms.clone());
+    let probe_interval = from.millis("redis.probe_interval_ms", ms.clone());
+    let probe_timeout = from.millis("redis.probe_timeout_ms", ms);
+    Some(RedisSettings {
+        servers: servers?,
+        login,
+        tls,
+        key_prefix,
+        pool_size,
+        connect_timeout,
+        command_timeout,
+        probe_interval,
+        probe_timeout,
+    })
 }
 
 fn read_servers(from: &mut Reader) -> Option<RedisServers> {

@@ -12,8 +12,9 @@ pub struct Secret {
 }
 
 impl Secret {
-    pub fn given(value: String) -> Self {
-        Self { value: value.into(), file: None }
+    /// Blanks around it are not part of it: a header's value never has them.
+    pub fn given(value: &str) -> Self {
+        Self { value: value.trim().into(), file: None }
     }
 
     /// An error says what is wrong with the file.
@@ -45,7 +46,7 @@ fn read(path: &PathBuf) -> Result<String, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read the file {shown}: {error}"))?;
     // Editors and `echo` end files with a line break that nobody means.
-    match text.trim_end() {
+    match text.trim() {
         "" => Err(format!("the file {shown} is empty")),
         secret => Ok(secret.to_owned()),
     }

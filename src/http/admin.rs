@@ -81,6 +81,7 @@ async fn status(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 async fn metrics(admin: web::Data<Admin>) -> HttpResponse {
+    admin.metrics.rooms.set(i64::try_from(admin.node.room_count()).unwrap_or(i64::MAX));
     match admin.metrics.encode() {
         Ok(text) => {
             HttpResponse::Ok().insert_header((header::CONTENT_TYPE, prometheus::TEXT_FORMAT)).body(text)

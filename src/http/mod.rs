@@ -6,18 +6,19 @@ mod keys;
 mod partykit;
 mod path;
 mod problem;
+mod publishing;
 mod takeover;
 mod v1;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::keys::PublishKey;
 use self::path::Target;
 pub use self::takeover::take_over;
-use crate::config::Settings;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -28,8 +29,12 @@ pub struct Public {
     pub node: Arc<Node>,
     pub gate: Arc<Gate>,
     pub key: PublishKey,
-    pub settings: Settings,
     pub metrics: Arc<Metrics>,
+    pub max_room_bytes: usize,
+    pub body_limit_bytes: usize,
+    pub confirm_timeout: Duration,
+    /// Answer a wrong secret as PartyKit does.
+    pub exact_status: bool,
 }
 
 /// Every request on the public listener. There is no router in between, as paths are taken raw.

@@ -3,18 +3,16 @@
 //! Answers are PartyKit's to the byte where that serves users; where they are better on purpose it is said.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use actix_http::RequestHead;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::IgnoredAny;
-use tracing::{info, warn};
 
 use super::Public;
 use super::body::{self, BodyError};
 use super::problem::RETRY_AFTER_SECONDS;
-use crate::broker::Draft;
+use super::publishing::Publish;
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
 use crate::room::RoomId;
@@ -31,11 +29,7 @@ pub async fn party(
 ) -> HttpResponse {
     match *request.method() {
         Method::GET if wants_websocket(request) => connect(request, payload, room, public, shard),
-        Method::POST => {
-            let (result, answer) = publish(request, payload, room, public).await;
-            public.metrics.published(Api::Partykit, result);
-            answer
-        }
+        Method::POST => publish(request, payload, room, public).await,
         _ => plain(StatusCode::OK, NOTHING),
     }
 }
@@ -55,7 +49,7 @@ fn wants_websocket(request: &HttpRequest) -> bool {
     })
 }
 
-/// The answer to a handshake that is refused.
+/// The answer to a request that is refused.
 pub struct Refused {
     status: StatusCode,
     text: String,
@@ -69,7 +63,7 @@ impl Refused {
 
 /// Checks a handshake.
 pub fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, Refused> {
-    let parsed = RoomId::parse(room, public.settings.rooms.max_name_bytes);
+    let parsed = RoomId::parse(room, public.max_room_bytes);
     let room_error = parsed.as_ref().err().map(ToString::to_string);
     public.gate.admit(head, parsed).map_err(|refusal| {
         public.metrics.refused(refusal);
@@ -109,53 +103,44 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
     Refused { status, text }
 }
 
-async fn publish(
-    request: &HttpRequest,
-    payload: web::Payload,
-    room: &str,
-    public: &Public,
-) -> (PublishResult, HttpResponse) {
+async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, public: &Public) -> HttpResponse {
     // The key first: who has none learns nothing of what else is wrong.
     if !public.key.opens_partykit(request.headers()) {
-        let exact = public.settings.partykit_exact_status;
-        let status = if exact { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-        return (PublishResult::Unauthorized, plain(status, NOTHING));
+        public.metrics.published(Api::Partykit, PublishResult::Unauthorized);
+        let status = if public.exact_status { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        return plain(status, NOTHING);
     }
-    let started = Instant::now();
-    let invalid = |status, text: String| (PublishResult::Invalid, plain(status, text));
-    let room = match RoomId::parse(room, public.settings.rooms.max_name_bytes) {
-        Ok(room) => room,
-        Err(error) => return invalid(StatusCode::BAD_REQUEST, sentence(&error.to_string())),
-    };
-    let limit = public.settings.publish.body_limit_bytes;
-    let body = match body::read(payload, limit).await {
-        Ok(body) => body,
-        Err(BodyError::TooLarge) => {
-            return invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."));
-        }
-        Err(BodyError::Broken) => {
-            return invalid(StatusCode::BAD_REQUEST, "The body did not arrive whole.".to_owned());
+    let publish = match read_publish(payload, room, public).await {
+        Ok(publish) => publish,
+        Err(refused) => {
+            public.metrics.published(Api::Partykit, PublishResult::Invalid);
+            return refused.into_response();
         }
     };
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(&body) {
-        return invalid(StatusCode::BAD_REQUEST, format!("The body is not JSON: {error}."));
-    }
-    let draft = Draft { room: room.clone(), revision: None, idempotency_key: None };
-    let published = public.node.publish(draft, None).await;
-    public.metrics.publish_duration.observe(started.elapsed().as_secs_f64());
-    match published {
+    match publish.run(Api::Partykit, public).await {
         Ok(receipt) => {
-            let (position, connections) = (receipt.publication.position, receipt.tally.connections);
-            info!(%room, %position, connections, "published");
-            let result = if receipt.is_confirmed() { PublishResult::Ok } else { PublishResult::Unconfirmed };
-            (result, plain(StatusCode::OK, format!("Message sent to {connections} connected participants")))
+            let connections = receipt.tally.connections;
+            plain(StatusCode::OK, format!("Message sent to {connections} connected participants"))
         }
-        Err(error) => {
-            warn!(%room, %error, "not published");
-            let text = format!("Not published, try again: {error}.");
-            (PublishResult::Unavailable, plain(StatusCode::SERVICE_UNAVAILABLE, text))
-        }
+        Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("Not published, try again: {error}.")),
     }
+}
+
+/// Whatever JSON the body holds, it means a refresh.
+async fn read_publish(payload: web::Payload, room: &str, public: &Public) -> Result<Publish, Refused> {
+    let refused = |status, text| Refused { status, text };
+    let room = RoomId::parse(room, public.max_room_bytes)
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string())))?;
+    let limit = public.body_limit_bytes;
+    let body = body::read(payload, limit).await.map_err(|error| match error {
+        BodyError::TooLarge => {
+            refused(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
+        }
+        BodyError::Broken => refused(StatusCode::BAD_REQUEST, "The body did not arrive whole.".to_owned()),
+    })?;
+    serde_json::from_slice::<IgnoredAny>(&body)
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("The body is not JSON: {error}.")))?;
+    Ok(Publish { room, revision: None, idempotency_key: None, wait: None })
 }
 
 fn sentence(text: &str) -> String {

@@ -1,18 +1,18 @@
 //! `/v1`: publishing with an answer a machine can judge, and asking where a room stands.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use serde_json::{Map, Value};
 
 use super::Public;
 use super::body::{self, BodyError};
 use super::problem::{Code, Problem};
-use crate::broker::{BrokerError, Draft, Tally};
+use super::publishing::Publish;
+use crate::broker::{BrokerError, Tally};
 use crate::metrics::{Api, PublishResult};
-use crate::node::Receipt;
 use crate::room::{Position, Publication, Revision, RoomError, RoomId};
 
 /// The longest idempotency key, in visible characters.
@@ -77,29 +77,25 @@ pub async fn refresh(
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
-    let (result, answer) = match publish(request, payload, room, public).await {
-        Ok(receipt) => {
-            let confirmed = receipt.is_confirmed();
-            let result = match receipt.duplicate {
-                true => PublishResult::Duplicate,
-                false if confirmed => PublishResult::Ok,
-                false => PublishResult::Unconfirmed,
-            };
-            let publication = &receipt.publication;
-            let state = RoomState::new(&publication.room, Some(publication), receipt.tally);
-            (result, json(if confirmed { StatusCode::OK } else { StatusCode::ACCEPTED }, &state))
-        }
+    if let Err(problem) = authorize(request, public) {
+        public.metrics.published(Api::V1, PublishResult::Unauthorized);
+        return problem.into_response();
+    }
+    let publish = match read_publish(request, payload, room, public).await {
+        Ok(publish) => publish,
         Err(problem) => {
-            let result = match problem.code {
-                Code::Unauthorized => PublishResult::Unauthorized,
-                Code::BrokerUnavailable => PublishResult::Unavailable,
-                _ => PublishResult::Invalid,
-            };
-            (result, problem.into_response())
+            public.metrics.published(Api::V1, PublishResult::Invalid);
+            return problem.into_response();
         }
     };
-    public.metrics.published(Api::V1, result);
-    answer
+    match publish.run(Api::V1, public).await {
+        Ok(receipt) => {
+            let publication = &receipt.publication;
+            let state = RoomState::new(&publication.room, Some(publication), receipt.tally);
+            json(if receipt.is_confirmed() { StatusCode::OK } else { StatusCode::ACCEPTED }, &state)
+        }
+        Err(error) => unavailable(&error).into_response(),
+    }
 }
 
 /// `GET /v1/rooms/<room>`.
@@ -123,39 +119,17 @@ async fn report(request: &HttpRequest, room: Option<&str>, public: &Public) -> R
     Ok(json(StatusCode::OK, &RoomState::new(&room, report.head.as_ref(), report.tally)))
 }
 
-async fn publish(
+async fn read_publish(
     request: &HttpRequest,
     payload: web::Payload,
     room: Option<&str>,
     public: &Public,
-) -> Result<Receipt, Problem> {
-    // The key first: who has none learns nothing of what else is wrong.
-    authorize(request, public)?;
-    let started = Instant::now();
+) -> Result<Publish, Problem> {
     let room = parse_room(room, public)?;
     let wait = parse_wait(request)?;
     let idempotency_key = parse_idempotency_key(request)?;
-    let revision = parse_revision(payload, public.settings.publish.body_limit_bytes).await?;
-    let draft = Draft { room: room.clone(), revision, idempotency_key };
-    // In a task of its own: a caller that hangs up does not keep the answer from those that repeat the call.
-    let node = std::sync::Arc::clone(&public.node);
-    let publishing = actix_web::rt::spawn(async move { node.publish(draft, wait).await });
-    let published = publishing
-        .await
-        .map_err(|_| Problem::new(Code::BrokerUnavailable, "Publishing was broken off, try again."))?;
-    public.metrics.publish_duration.observe(started.elapsed().as_secs_f64());
-    match published {
-        Ok(receipt) => {
-            let Receipt { publication, tally, duplicate } = &receipt;
-            let Tally { expected, confirmed, connections } = *tally;
-            info!(%room, position = %publication.position, expected, confirmed, connections, duplicate, "published");
-            Ok(receipt)
-        }
-        Err(error) => {
-            warn!(%room, %error, "not published");
-            Err(unavailable(&error))
-        }
-    }
+    let revision = parse_revision(payload, public.body_limit_bytes).await?;
+    Ok(Publish { room, revision, idempotency_key, wait })
 }
 
 fn authorize(request: &HttpRequest, public: &Public) -> Result<(), Problem> {
@@ -168,7 +142,7 @@ fn authorize(request: &HttpRequest, public: &Public) -> Result<(), Problem> {
 fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {
     let parsed = room.ok_or(RoomError::NotUtf8);
     parsed
-        .and_then(|room| RoomId::parse(room, public.settings.rooms.max_name_bytes))
+        .and_then(|room| RoomId::parse(room, public.max_room_bytes))
         .map_err(|error| Problem::new(Code::InvalidRoom, error.to_string()))
 }
 
@@ -209,9 +183,12 @@ async fn parse_revision(payload: web::Payload, limit: usize) -> Result<Option<Re
     if body.is_empty() {
         return Ok(None);
     }
-    let body: RefreshBody = serde_json::from_slice(&body).map_err(|error| {
-        invalid(format!(r#"The body must be empty or a JSON object like {{"revision": "42"}}: {error}."#))
-    })?;
+    // By way of a map, as serde takes an array for a struct too.
+    let object: serde_json::Result<Map<String, Value>> = serde_json::from_slice(&body);
+    let body =
+        object.and_then(|object| RefreshBody::deserialize(Value::Object(object))).map_err(|error| {
+            invalid(format!(r#"The body must be empty or a JSON object like {{"revision": "42"}}: {error}."#))
+        })?;
     body.revision.as_deref().map(Revision::parse).transpose().map_err(|error| invalid(error.to_string()))
 }
 

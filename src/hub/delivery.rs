@@ -10,7 +10,7 @@ use crate::metrics::Outcome;
 type Done = Box<dyn FnOnce(usize) + Send + Sync>;
 
 /// Shared by all workers. Each adds what it did and lets go; when the last one has, the sum is reported, so a worker
-/// that dies holds up nobody.
+/// that ends holds up nobody.
 pub struct Delivery {
     pub(super) refresh: Arc<Refresh>,
     pub(super) outcome: Outcome,

@@ -1,7 +1,7 @@
 //! What the node's thread puts before a worker.
 //!
-//! The only lock between a publication and a socket, and taken once per publication and worker, never per socket.
-//! Bounded by its use: the node has at most one delivery per room on its way.
+//! Its lock is taken once per publication and worker, never per socket. Bounded by its use: the node has at most one
+//! delivery per room on its way.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

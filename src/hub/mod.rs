@@ -71,12 +71,15 @@ impl Hub {
     }
 
     fn put_all(&self, mail: &Mail) {
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).retain(|mailbox| {
-            let alive = mailbox.upgrade();
-            if let Some(mailbox) = &alive {
-                mailbox.put(mail.clone());
-            }
-            alive.is_some()
-        });
+        for mailbox in self.live_mailboxes() {
+            mailbox.put(mail.clone());
+        }
+    }
+
+    /// Collected before use: the last one to drop a mailbox reports its deliveries, which may come back here.
+    fn live_mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.retain(|mailbox| mailbox.strong_count() > 0);
+        mailboxes.iter().filter_map(Weak::upgrade).collect()
     }
 }

@@ -45,7 +45,14 @@ impl Shard {
     pub(super) fn start(mailbox: Arc<Mailbox>, metrics: Arc<Metrics>) -> Rc<Self> {
         let shard = Rc::new(Self { rooms: RefCell::default(), closing: Cell::new(None), mailbox, metrics });
         // Tokio's cooperative budget would answer Pending to all sends after the first 128 of a loop.
-        spawn_local(unconstrained(Rc::clone(&shard).run()));
+        let running = spawn_local(unconstrained(Rc::clone(&shard).run()));
+        spawn_local(async move {
+            if running.await.is_err_and(|error| error.is_panic()) {
+                // Without its shard a worker would keep sockets that nobody tells anything. Better none.
+                tracing::error!("a worker's shard panicked, the process ends");
+                std::process::abort();
+            }
+        });
         shard
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -16,43 +16,57 @@ use crate::broker::NodeRecord;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
-pub(super) struct Members {
-    list: Mutex<Vec<NodeRecord>>,
+pub struct Members {
+    /// With the moment it was asked for.
+    list: Mutex<(Option<Instant>, Vec<NodeRecord>)>,
     woken: Notify,
     stopped: AtomicBool,
+    /// Held by who talks to the broker of records, so that nobody asks twice, or renews what was taken away.
+    busy: tokio::sync::Mutex<()>,
 }
 
 impl Members {
-    pub(super) fn list(&self) -> Vec<NodeRecord> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn list(&self) -> Vec<NodeRecord> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Announces at once.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         self.woken.notify_one();
     }
 
+    /// Waits until nobody else asks the broker.
+    pub async fn reading(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.busy.lock().await
+    }
+
+    /// Whether the list was asked for at `moment` or later.
+    pub fn is_newer_than(&self, moment: Instant) -> bool {
+        let asked_at = self.list.lock().unwrap_or_else(PoisonError::into_inner).0;
+        asked_at.is_some_and(|at| at >= moment)
+    }
+
     /// Announces no more.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// Takes the newest list; answers whether nodes came or went.
-    fn set(&self, mut list: Vec<NodeRecord>) -> bool {
+    /// Takes the list asked for at that moment; answers whether nodes came or went.
+    fn set(&self, asked_at: Instant, mut list: Vec<NodeRecord>) -> bool {
         list.sort_by(|a, b| a.id.cmp(&b.id));
         let mut current = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = !current.iter().map(|node| &node.id).eq(list.iter().map(|node| &node.id));
-        *current = list;
+        let changed = !current.1.iter().map(|node| &node.id).eq(list.iter().map(|node| &node.id));
+        *current = (Some(asked_at), list);
         changed
     }
 }
 
 impl Node {
     /// Takes note of who is live.
-    pub(super) fn on_members(&self, nodes: Vec<NodeRecord>) {
+    pub(super) fn on_members(&self, asked_at: Instant, nodes: Vec<NodeRecord>) {
         let count = nodes.len();
         self.metrics.nodes.set(i64::try_from(count).unwrap_or(i64::MAX));
-        if self.members.set(nodes) {
+        if self.members.set(asked_at, nodes) {
             info!(nodes = count, "nodes came or went");
         }
     }
@@ -60,8 +74,11 @@ impl Node {
     pub(super) async fn run_announcements(&self, address: String) {
         loop {
             // Before the first link this node hears nothing and is not to be waited for.
-            if self.has_linked() && !self.members.stopped.load(Ordering::Acquire) {
-                self.announce(&address).await;
+            if self.has_linked() {
+                let _busy = self.members.reading().await;
+                if !self.members.stopped.load(Ordering::Acquire) {
+                    self.announce(&address).await;
+                }
             }
             let _woken_or_due = timeout(jittered(ANNOUNCE_INTERVAL), self.members.woken.notified()).await;
         }
@@ -75,8 +92,9 @@ impl Node {
             connections: self.connections(),
             rooms: u64::try_from(self.rooms.len()).unwrap_or(u64::MAX),
         };
+        let asked_at = Instant::now();
         match self.broker.announce(&record).await {
-            Ok(nodes) => self.on_members(nodes),
+            Ok(nodes) => self.on_members(asked_at, nodes),
             Err(error) => debug!(%error, "this node's record was not renewed"),
         }
     }

@@ -50,7 +50,7 @@ pub struct Node {
     waiting: Waiting,
     outgoing: Outgoing,
     lookups: Lookups,
-    published: Acknowledged,
+    acknowledged: Acknowledged,
     members: Members,
     linked_once: AtomicBool,
     next_count: AtomicU64,
@@ -81,7 +81,7 @@ impl Node {
             waiting: Waiting::default(),
             outgoing: Outgoing::default(),
             lookups: Lookups::default(),
-            published: Acknowledged::default(),
+            acknowledged: Acknowledged::default(),
             members: Members::default(),
             linked_once: AtomicBool::new(false),
             next_count: AtomicU64::new(1),
@@ -131,7 +131,6 @@ impl Node {
         }
         self.metrics.connections_opened.inc();
         self.metrics.connections.inc();
-        self.count_rooms();
         Membership { node: Arc::clone(self), shard: Rc::clone(shard), room, seat }
     }
 
@@ -166,18 +165,23 @@ impl Node {
         self.hub.close_all(spread, reason);
     }
 
-    /// Tells the other nodes that this one need not be waited for any more.
-    pub async fn retire(&self) {
+    /// Leaves the cluster: makes good what this node answered for, as it is the only one that knows, and tells the
+    /// others that it need not be waited for any more.
+    pub async fn retire(self: &Arc<Self>) {
         self.members.stop();
-        if self.has_linked()
-            && let Err(error) = self.broker.retire().await
-        {
-            tracing::warn!(%error, "the node's record stays until it runs out");
+        if !self.has_linked() {
+            return;
         }
-    }
-
-    fn count_rooms(&self) {
-        self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
+        let left = async {
+            if self.broker.settle().await {
+                self.restore().await?;
+            }
+            let _no_announcement_under_way = self.members.reading().await;
+            self.broker.retire().await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%error, "left without a word, the node's record stays until it runs out");
+        }
     }
 
     fn ages(&self) -> Ages {
@@ -205,7 +209,6 @@ impl Node {
             if let Some(next) = node.rooms.finish_turn(&publication.room) {
                 node.broadcast(next);
             }
-            node.count_rooms();
         };
         self.hub.broadcast(Delivery::new(refresh, outcome, done));
     }
@@ -230,6 +233,5 @@ impl Drop for Membership {
         self.shard.leave(&self.seat);
         self.node.rooms.leave(&self.room);
         self.node.metrics.connections.dec();
-        self.node.count_rooms();
     }
 }

@@ -9,11 +9,14 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::Node;
-use crate::broker::{About, BrokerError, Draft, NodeId, Published, Tally};
+use crate::broker::{About, BrokerError, Draft, Held, NodeId, Published, Tally};
 use crate::room::{Publication, RoomId};
 
 /// How often a repeated publish looks whether the first one has its answer by now.
 const RECALL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The first publish writes its answer down a moment after it was due.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// What became of a publish.
 #[derive(Debug, Clone)]
@@ -39,23 +42,18 @@ pub struct RoomReport {
 }
 
 impl Node {
-    /// Publishes to all nodes and waits for their confirmations, `wait` at most (None: the configured time).
+    /// Publishes to all nodes and waits for their confirmations, as long as the draft says.
     ///
     /// An error means that it may not have been published; a success, that it was stored and sent.
-    pub async fn publish(
-        self: &Arc<Self>,
-        draft: Draft,
-        wait: Option<Duration>,
-    ) -> Result<Receipt, BrokerError> {
-        let wait = wait.unwrap_or(self.settings.confirm_timeout);
-        let deadline = Instant::now() + wait;
+    pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Receipt, BrokerError> {
+        let deadline = Instant::now() + draft.answer_within;
         let ticket = self.waiting.ticket(&draft.room);
         match self.broker.publish(draft.clone()).await? {
             Published::New(publication) => {
-                self.published.note(&publication);
+                self.acknowledged.note(&publication);
                 ticket.want(About::Position(publication.position));
                 let tally = ticket.collect(&self.live_nodes().await, deadline).await;
-                if !wait.is_zero() {
+                if !draft.answer_within.is_zero() {
                     self.report_missing(&publication, tally);
                 }
                 if let Some(key) = &draft.idempotency_key
@@ -65,8 +63,8 @@ impl Node {
                 }
                 Ok(Receipt { publication, tally, duplicate: false })
             }
-            Published::Duplicate(publication) => {
-                let tally = self.recall(&draft, deadline).await?;
+            Published::Duplicate { publication, answered_in } => {
+                let tally = self.recall(&draft, Instant::now() + answered_in + ANSWER_MARGIN).await?;
                 Ok(Receipt { publication, tally, duplicate: true })
             }
         }
@@ -79,16 +77,22 @@ impl Node {
         let ticket = self.waiting.ticket(room);
         ticket.want(About::Count(number));
         self.broker.request_counts(room, number).await?;
-        let head = self.broker.heads(std::slice::from_ref(room)).await?.pop().flatten();
+        let head = self.broker.heads(std::slice::from_ref(room)).await?.pop().and_then(Held::head);
         let tally = ticket.collect(&self.live_nodes().await, deadline).await;
         Ok((head.is_some() || tally.connections > 0).then_some(RoomReport { head, tally }))
     }
 
-    /// Who should confirm. Asked for at each publish, as a node that joined a moment ago counts.
+    /// Who should confirm: as asked for now or later, as a node that joined a moment ago counts, and one that left
+    /// does not. In a burst of publishes one of them asks for all that wait.
     async fn live_nodes(&self) -> HashSet<NodeId> {
-        match self.broker.nodes().await {
-            Ok(nodes) => self.on_members(nodes),
-            Err(error) => warn!(%error, "live nodes not read, waiting for those known before"),
+        let now = std::time::Instant::now();
+        let _asking = self.members.reading().await;
+        if !self.members.is_newer_than(now) {
+            let asked_at = std::time::Instant::now();
+            match self.broker.nodes().await {
+                Ok(nodes) => self.on_members(asked_at, nodes),
+                Err(error) => warn!(%error, "live nodes not read, waiting for those known before"),
+            }
         }
         self.members().into_iter().map(|node| node.id).chain([self.id.clone()]).collect()
     }
@@ -113,6 +117,8 @@ impl Node {
     fn report_missing(&self, publication: &Publication, tally: Tally) {
         let missing = tally.expected - tally.confirmed;
         if missing > 0 {
+            // Perhaps this node's broker is not the others' any more.
+            self.broker.suspect();
             self.metrics.confirmations_missing.inc_by(u64::try_from(missing).unwrap_or(u64::MAX));
             warn!(
                 room = %publication.room, position = %publication.position, missing, expected = tally.expected,

@@ -43,7 +43,9 @@ impl Events for Receiver {
         node.members.wake();
         if continuity == Continuity::Unknown {
             node.recover("another server process, or the first link");
-            node.published.restore();
+            node.acknowledged.restore_to_other_server();
+        } else {
+            node.acknowledged.restore();
         }
         node.lookups.add(node.rooms.names());
     }

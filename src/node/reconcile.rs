@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use super::Node;
@@ -42,10 +42,12 @@ impl Lookups {
 
 impl Node {
     pub(super) async fn run_lookups(self: &Arc<Self>) {
+        let next = || Instant::now() + jittered(self.settings.reconcile_interval);
+        let mut due = next();
         loop {
-            let timer = jittered(self.settings.reconcile_interval);
-            if timeout(timer, self.lookups.added.notified()).await.is_err() {
+            if timeout_at(due, self.lookups.added.notified()).await.is_err() {
                 self.lookups.add(self.rooms.names());
+                due = next();
             }
             let rooms = self.lookups.take();
             // Without the link there is no use in asking; all rooms are compared when it is back.
@@ -69,16 +71,18 @@ impl Node {
             for ((room, before), held) in batch.iter().zip(&before).zip(held) {
                 match self.rooms.compare(room, before, held, self.ages()) {
                     Comparison::UpToDate => {}
-                    Comparison::Behind(arrival) => {
+                    Comparison::Missed(arrival) => {
                         self.metrics.received(Source::Reconcile);
                         self.on_arrival(arrival);
                     }
+                    Comparison::Replay(arrival) => self.on_arrival(arrival),
                     Comparison::Lost => lost = true,
                 }
             }
         }
         if lost {
             self.recover("a head vanished or went backwards");
+            self.acknowledged.restore_to_other_server();
             self.lookups.add(self.rooms.names());
         }
         Ok(())

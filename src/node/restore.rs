@@ -2,20 +2,21 @@
 //!
 //! Replication is asynchronous: a master that fails, or that was cut off and took publications all the while, loses
 //! its last ones to the failover, and the nodes on the other side never hear of them. The node that answered for
-//! them knows. So it keeps the newest one per room, and when it is linked to another server process, publishes
-//! again what that server does not cover.
+//! them knows. So it keeps the newest one per room, and publishes again what Redis does not cover: after a new link,
+//! after a head was lost, on the slow timer, and before it stops.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Node;
 use crate::backoff::jittered;
-use crate::broker::{BrokerError, Draft};
+use crate::broker::{BrokerError, Draft, Held};
 use crate::room::{Publication, RoomId};
 
 /// A split that lasts longer than this is not healed by publishing again; what was published so long ago has been
@@ -25,6 +26,12 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Rooms kept at the most; of more, the oldest publications are given up.
 const KEPT_ROOMS: usize = 10_000;
 
+/// By how much the clocks of two Redis servers may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(10);
+
+/// Rooms asked for in one round trip.
+const BATCH: usize = 256;
+
 /// Before another attempt.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -32,20 +39,31 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Acknowledged {
     newest: Mutex<HashMap<RoomId, (Instant, Publication)>>,
     wanted: Notify,
+    /// The server may be another one since the last look, so its positions prove nothing.
+    other_server: AtomicBool,
 }
 
 impl Acknowledged {
     /// A publication of this node was stored and sent.
     pub fn note(&self, publication: &Publication) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.insert(publication.room.clone(), (Instant::now(), publication.clone()));
-        if newest.len() > KEPT_ROOMS {
-            newest.retain(|_, (at, _)| at.elapsed() < KEPT_FOR);
-            let oldest = newest.iter().min_by_key(|(_, (at, _))| *at).map(|(room, _)| room.clone());
-            if let Some(oldest) = oldest.filter(|_| newest.len() > KEPT_ROOMS) {
-                newest.remove(&oldest);
+        let now = Instant::now();
+        match newest.get(&publication.room) {
+            // Answers overtake each other; what counts is which publication is newer.
+            Some((_, kept)) if publication.published_at < kept.published_at => {}
+            _ => {
+                newest.insert(publication.room.clone(), (now, publication.clone()));
             }
         }
+        if newest.len() > KEPT_ROOMS {
+            give_up_oldest(&mut newest);
+        }
+    }
+
+    /// A publication was made good by this one, whatever the clock of another server says.
+    fn replace(&self, publication: &Publication) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.insert(publication.room.clone(), (Instant::now(), publication.clone()));
     }
 
     /// Asks for what was lost to be published again.
@@ -53,17 +71,45 @@ impl Acknowledged {
         self.wanted.notify_one();
     }
 
-    fn kept(&self) -> Vec<Publication> {
+    /// The same when the server may be another one.
+    pub fn restore_to_other_server(&self) {
+        self.other_server.store(true, Ordering::Release);
+        self.restore();
+    }
+
+    /// What Redis should still have, with a head kept for `head_ttl`.
+    fn kept(&self, head_ttl: Duration) -> Vec<Publication> {
+        let kept_for = KEPT_FOR.min(head_ttl / 2);
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = newest.values().filter(|(at, _)| at.elapsed() < KEPT_FOR);
+        let kept = newest.values().filter(|(at, _)| at.elapsed() < kept_for);
         kept.map(|(_, publication)| publication.clone()).collect()
     }
+}
+
+/// Whether who was told of the head need not be told of what was answered for. Positions cannot say: two masters, each
+/// of which took itself for the only one, gave out the same ones. A later publication does, if it is later beyond the
+/// difference of two servers' clocks.
+fn makes_up_for(head: &Publication, answered: &Publication) -> bool {
+    head == answered || head.published_at.since(answered.published_at) > CLOCK_DIFFERENCE
+}
+
+/// A tenth at a time, as finding the oldest means looking at all.
+fn give_up_oldest(newest: &mut HashMap<RoomId, (Instant, Publication)>) {
+    let mut ages: Vec<Instant> = newest.values().map(|(at, _)| *at).collect();
+    let (_, cutoff, _) = ages.select_nth_unstable(KEPT_ROOMS / 10);
+    let cutoff = *cutoff;
+    newest.retain(|_, (at, _)| *at > cutoff);
+    warn!(
+        left = newest.len(),
+        "more rooms were published to than can be restored after a failover, the oldest were given up"
+    );
 }
 
 impl Node {
     pub(super) async fn run_restoring(self: &Arc<Self>) {
         loop {
-            self.published.wanted.notified().await;
+            let timer = jittered(self.settings.reconcile_interval);
+            let _wanted_or_due = timeout(timer, self.acknowledged.wanted.notified()).await;
             while let Err(error) = self.restore().await {
                 debug!(%error, "lost publications not restored, trying again");
                 sleep(jittered(RETRY)).await;
@@ -71,18 +117,42 @@ impl Node {
         }
     }
 
-    async fn restore(self: &Arc<Self>) -> Result<(), BrokerError> {
-        for publication in self.published.kept() {
-            let Publication { room, position, revision, .. } = publication;
-            let head = self.broker.heads(std::slice::from_ref(&room)).await?.pop().flatten();
-            if head.as_ref().is_some_and(|head| head.position.covers(&position)) {
-                continue;
+    /// Publishes again what the broker does not cover.
+    pub(super) async fn restore(self: &Arc<Self>) -> Result<(), BrokerError> {
+        let kept = self.acknowledged.kept(self.settings.head_ttl);
+        let other_server = self.acknowledged.other_server.swap(false, Ordering::AcqRel);
+        let restored = self.restore_all(&kept, other_server).await;
+        if restored.is_err() && other_server {
+            self.acknowledged.other_server.store(true, Ordering::Release);
+        }
+        restored
+    }
+
+    async fn restore_all(
+        self: &Arc<Self>,
+        kept: &[Publication],
+        other_server: bool,
+    ) -> Result<(), BrokerError> {
+        for batch in kept.chunks(BATCH) {
+            let rooms: Vec<RoomId> = batch.iter().map(|publication| publication.room.clone()).collect();
+            for (answered, held) in batch.iter().zip(self.broker.heads(&rooms).await?) {
+                let made_up_for = match held {
+                    Held::Head(head) if other_server => makes_up_for(&head, answered),
+                    Held::Head(head) => head.position.covers(&answered.position),
+                    Held::Nothing => false,
+                    // Nobody knows what it is, or whether it can be published over.
+                    Held::Unreadable => true,
+                };
+                if !made_up_for {
+                    let Publication { room, position, .. } = answered.clone();
+                    warn!(%room, %position, "Redis lost a publication that was answered for, publishing it again");
+                    // Without the revision: several nodes may restore the same room, in any order.
+                    let answer_within = Duration::ZERO;
+                    let draft = Draft { room, revision: None, idempotency_key: None, answer_within };
+                    let restored = self.publish(draft).await?;
+                    self.acknowledged.replace(&restored.publication);
+                }
             }
-            // Beside a head of another life it is not known which of the two is newer, so no revision is claimed.
-            let revision = revision.filter(|_| head.is_none());
-            warn!(%room, %position, "Redis lost a publication that was answered for, publishing it again");
-            let draft = Draft { room, revision, idempotency_key: None };
-            self.publish(draft, Some(Duration::ZERO)).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::broker::NodeId;
+use crate::broker::{Held, NodeId};
 use crate::hub::Refresh;
 use crate::metrics::Outcome;
 use crate::room::{Position, Publication, RoomId};
@@ -30,7 +30,7 @@ struct Room {
 /// What is known here of a room's head.
 #[derive(Clone, Default)]
 pub enum Head {
-    /// The broker was not asked yet, or cannot be trusted to be the one that was.
+    /// The broker was not asked yet, or may have lost what it had.
     #[default]
     Unknown,
     Known(Option<Arc<Refresh>>),
@@ -87,8 +87,10 @@ pub enum Arrival {
 /// What comparing a room's head with the broker's showed.
 pub enum Comparison {
     UpToDate,
-    /// The room missed something, or may have.
-    Behind(Arrival),
+    /// The room missed it.
+    Missed(Arrival),
+    /// The room was new here, and its first sockets may be younger than what they fetched.
+    Replay(Arrival),
     /// The broker lost what it had: anything may have been missed, in any room.
     Lost,
 }
@@ -186,13 +188,7 @@ impl Rooms {
     }
 
     /// Compares what the broker answered with what was known when it was asked (`before`).
-    pub fn compare(
-        &self,
-        room: &RoomId,
-        before: &Head,
-        answer: Option<Publication>,
-        ages: Ages,
-    ) -> Comparison {
+    pub fn compare(&self, room: &RoomId, before: &Head, answer: Held, ages: Ages) -> Comparison {
         let mut table = self.table();
         let Some(state) = table.get_mut(room) else {
             return Comparison::UpToDate;
@@ -201,8 +197,14 @@ impl Rooms {
             // A publication came in while the broker was asked: what it answered is older.
             return Comparison::UpToDate;
         }
+        let held = match answer {
+            Held::Head(held) => Some(held),
+            Held::Nothing => None,
+            // The next publication puts a head there; until then what is known stays known.
+            Held::Unreadable => return Comparison::UpToDate,
+        };
         let known = std::mem::replace(&mut state.head, Head::Known(None));
-        let Some(held) = answer else {
+        let Some(held) = held else {
             let expired = |head: &Refresh| ages.now.since(head.publication.published_at) >= ages.head_ttl;
             return match known {
                 Head::Known(Some(known)) if !expired(&known) => Comparison::Lost,
@@ -218,17 +220,19 @@ impl Rooms {
             Head::Unknown => return Comparison::UpToDate,
             Head::Known(None) => Outcome::Sent,
             Head::Known(Some(known)) => {
-                let (known, held) = (known.publication.position, held.publication.position);
+                let (known, held) = (&known.publication, &held.publication);
                 if known == held {
                     return Comparison::UpToDate;
                 }
-                if !held.covers(&known) {
+                // Another publication at the same position is one given out again, after a loss.
+                if held.position == known.position || !held.position.covers(&known.position) {
                     return Comparison::Lost;
                 }
                 Outcome::Sent
             }
         };
-        Comparison::Behind(state.take_turn(Turn { refresh: held, outcome, publishers: Vec::new() }))
+        let arrival = state.take_turn(Turn { refresh: held, outcome, publishers: Vec::new() });
+        if outcome == Outcome::Replayed { Comparison::Replay(arrival) } else { Comparison::Missed(arrival) }
     }
 }
 

@@ -25,7 +25,8 @@ struct Waiter {
 
 #[derive(Default)]
 struct State {
-    /// None until the broker answered at which position the publication stands; confirmations may be quicker.
+    /// None until the broker answered at which position the publication stands; confirmations may be quicker. Who
+    /// waits for a count knows its number before it asks.
     wanted: Option<About>,
     heard: HashMap<NodeId, (About, u64)>,
 }
@@ -70,10 +71,10 @@ impl Waiting {
                 Some(wanted) if answers(about, wanted) => {
                     state.heard.entry(from.clone()).or_insert((about, connections));
                 }
-                Some(_) => continue,
-                None => {
+                None if matches!(about, About::Position(_)) => {
                     state.heard.insert(from.clone(), (about, connections));
                 }
+                _ => continue,
             }
             waiter.changed.notify_one();
         }

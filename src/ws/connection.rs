@@ -56,6 +56,10 @@ impl Connection {
 
     async fn serve(&mut self) -> End {
         let outbox = Rc::clone(&self.outbox);
+        // The answer to the handshake, on the direct wire.
+        if poll_fn(|cx| outbox.poll_flush(cx)).await == Err(WireClosed) {
+            return End::Gone;
+        }
         let mut heartbeat = Heartbeat::start(&self.settings);
         // A pong that a busy session did not take at once. Of several pings only the newest needs an answer (RFC
         // 6455, section 5.5.3), so one place is enough.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
-use actix_web::http::header;
+use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use ipnet::IpNet;
 
@@ -73,7 +73,9 @@ impl Gate {
             return Err(Refusal::Origin);
         }
         let room = room.map_err(|_| Refusal::Room)?;
-        verify_handshake(head).map_err(|_| Refusal::BadRequest)?;
+        if verify_handshake(head).is_err() || !is_one_handshake(head) {
+            return Err(Refusal::BadRequest);
+        }
         Ok(Admitted { permit, room })
     }
 
@@ -135,4 +137,9 @@ impl Gate {
             (Some(_), Some(_)) => false,
         }
     }
+}
+
+/// What actix-http does not look at: HTTP 1.1 at least, and one key (RFC 6455, sections 4.1 and 11.3.1).
+fn is_one_handshake(head: &RequestHead) -> bool {
+    head.version >= Version::HTTP_11 && head.headers().get_all(header::SEC_WEBSOCKET_KEY).count() == 1
 }

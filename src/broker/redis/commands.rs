@@ -58,7 +58,7 @@ impl Clock {
 
 impl From<RedisError> for BrokerError {
     fn from(error: RedisError) -> Self {
-        Self::Redis(Box::new(error))
+        if error.is_timeout() { Self::Timeout } else { Self::Redis(Box::new(error)) }
     }
 }
 
@@ -133,13 +133,13 @@ impl Commands {
         self.within(pool, async |mut connection| call.invoke_async(&mut connection).await).await
     }
 
-    /// Runs one command per item, in one round trip per server; answers in the order of the items.
+    /// Runs one command per item, in one round trip per server; answers, or errors, in the order of the items.
     pub async fn each<I, T: FromRedisValue>(
         &self,
         items: &[I],
         bucket: impl Fn(&I) -> Bucket,
         add: impl Fn(&mut Pipeline, &I),
-    ) -> Result<Vec<T>, BrokerError> {
+    ) -> Result<Vec<RedisResult<T>>, BrokerError> {
         let routes = self.routes();
         let mut shares: Vec<(Vec<usize>, Pipeline)> =
             routes.pools.iter().map(|_| (Vec::new(), redis::pipe())).collect();
@@ -147,14 +147,16 @@ impl Commands {
             let (positions, pipeline) = &mut shares[routes.index(bucket(item))?];
             positions.push(position);
             add(pipeline, item);
+            pipeline.ignore_errors();
         }
         let asked = shares.iter().zip(&routes.pools).filter(|((positions, _), _)| !positions.is_empty());
         let answers = try_join_all(asked.map(async |((positions, pipeline), (_, pool))| {
-            let run = async |mut connection| pipeline.query_async::<Vec<T>>(&mut connection).await;
+            let run =
+                async |mut connection| pipeline.query_async::<Vec<RedisResult<T>>>(&mut connection).await;
             let answers = self.within(pool, run).await?;
             Ok::<_, BrokerError>(positions.iter().copied().zip(answers).collect::<Vec<_>>())
         }));
-        let mut answers: Vec<(usize, T)> = answers.await?.into_iter().flatten().collect();
+        let mut answers: Vec<(usize, RedisResult<T>)> = answers.await?.into_iter().flatten().collect();
         answers.sort_by_key(|(position, _)| *position);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
@@ -197,11 +199,11 @@ impl Commands {
         let attempt = async {
             let connection = pool.get().await.map_err(|error| match error {
                 PoolError::Backend(error) => BrokerError::from(error),
-                PoolError::Timeout(_) => BrokerError::Timeout(self.timeout),
+                PoolError::Timeout(_) => BrokerError::Timeout,
                 other => BrokerError::Redis(Box::new(other)),
             })?;
             Ok(command(connection).await?)
         };
-        tokio::time::timeout(self.timeout, attempt).await.unwrap_or(Err(BrokerError::Timeout(self.timeout)))
+        tokio::time::timeout(self.timeout, attempt).await.unwrap_or(Err(BrokerError::Timeout))
     }
 }

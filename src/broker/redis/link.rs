@@ -5,6 +5,7 @@
 //! that became a replica still carries messages but takes no publication. In a cluster every server with a share of
 //! the rooms is subscribed to and probed, and losing one of them is losing the link. There is no last attempt.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
@@ -34,6 +35,9 @@ const GOOD_LINK: Duration = Duration::from_secs(5);
 /// Sentinels looks healthy.
 const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a node that is about to stop waits for a link to the servers of now.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long the key of a probe lives, so that those of dead nodes do not stay.
 const PROBE_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -46,6 +50,13 @@ pub struct Link {
     metrics: Arc<Metrics>,
     status: Mutex<Status>,
     next_probe: AtomicU64,
+    /// Counts the links, and the losses.
+    number: AtomicU64,
+    suspected: Notify,
+    /// Counts how often the servers were looked up while a link stood, and the losses.
+    lookups: watch::Sender<u64>,
+    /// What was complained of since the link was up.
+    complaints: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +109,10 @@ impl Link {
             metrics,
             status: Mutex::new(status),
             next_probe: AtomicU64::new(1),
+            number: AtomicU64::new(0),
+            suspected: Notify::new(),
+            lookups: watch::Sender::new(0),
+            complaints: Mutex::default(),
         }
     }
 
@@ -107,6 +122,33 @@ impl Link {
 
     pub fn is_up(&self) -> bool {
         self.status().state == LinkState::Up
+    }
+
+    /// Changes whenever a link begins or ends.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Has the servers looked up at once.
+    pub fn suspect(&self) {
+        self.suspected.notify_one();
+    }
+
+    /// Has the servers looked up, and if they changed waits for the new link, [`SETTLE_TIMEOUT`] at most. Answers
+    /// whether a link stands then.
+    pub async fn settle(&self) -> bool {
+        let settled = async {
+            let mut lookups = self.lookups.subscribe();
+            let before = *lookups.borrow_and_update();
+            if self.is_up() {
+                self.suspect();
+                let _gone = lookups.wait_for(|lookups| *lookups > before).await;
+            }
+            while !self.is_up() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SETTLE_TIMEOUT, settled).await.is_ok()
     }
 
     /// Links, watches, and links again. Never returns.
@@ -159,7 +201,7 @@ impl Link {
         let receive = receiver(Arc::clone(events), came_back);
         let limit = self.settings.connect_timeout + self.settings.command_timeout;
         let opening = Subscription::open(&server, self.channels, &channels, receive);
-        let subscription = timeout(limit, opening).await.map_err(|_| BrokerError::Timeout(limit))??;
+        let subscription = timeout(limit, opening).await.map_err(|_| BrokerError::Timeout)??;
         Ok(Leg { server, subscription, probes })
     }
 
@@ -178,18 +220,22 @@ impl Link {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
-            tokio::select! {
+            let next_probe = async {
+                ticks.tick().await;
+                self.probe(leg).await
+            };
+            let error = tokio::select! {
+                biased;
                 reason = leg.subscription.ended() => {
                     return Lost { cause: Loss::Closed, message: reason.to_owned() };
                 }
-                _ = ticks.tick() => if let Err(error) = self.probe(leg).await {
-                    let cause = match error {
-                        BrokerError::Timeout(_) => Loss::Probe,
-                        _ => Loss::Error,
-                    };
-                    return Lost { cause, message: format!("probe of {} failed: {error}", leg.server.address) };
+                probed = next_probe => match probed {
+                    Ok(()) => continue,
+                    Err(error) => error,
                 },
-            }
+            };
+            let cause = if matches!(error, BrokerError::Timeout) { Loss::Probe } else { Loss::Error };
+            return Lost { cause, message: format!("probe of {} failed: {error}", leg.server.address) };
         }
     }
 
@@ -198,18 +244,21 @@ impl Link {
         let shares = |server: &Server| (server.address.clone(), server.buckets.clone());
         let current: Vec<_> = legs.iter().map(|leg| shares(&leg.server)).collect();
         loop {
-            sleep(jittered(TOPOLOGY_INTERVAL)).await;
-            if let Ok(servers) = self.topology.find().await {
+            let _suspected_or_due = timeout(jittered(TOPOLOGY_INTERVAL), self.suspected.notified()).await;
+            let servers = self.topology.find().await;
+            if let Ok(servers) = servers {
                 let found: Vec<_> = servers.iter().map(shares).collect();
                 if found != current {
                     let message = "other servers hold the rooms now, after a failover or a move of slots";
                     return Lost { cause: Loss::Error, message: message.to_owned() };
                 }
             }
+            self.lookups.send_modify(|lookups| *lookups += 1);
         }
     }
 
-    /// Writes and sends a probe through the pool and waits for it on the subscription, all within the probe timeout.
+    /// Writes and sends a probe and waits for it to come back, all within the probe timeout. It goes by the connection
+    /// of the subscription: in the pool it would wait behind a burst of publishes.
     async fn probe(&self, leg: &Leg) -> Result<(), BrokerError> {
         let number = self.next_probe.fetch_add(1, Ordering::Relaxed);
         let sent = Instant::now();
@@ -222,13 +271,13 @@ impl Link {
             write.arg("PX").arg(PROBE_LIFETIME.as_millis().to_string()).ignore();
             let message = Message::Probe { number }.encode()?;
             pipeline.cmd(self.channels.publish_command()).arg(keys.inbox(bucket, &self.node)).arg(message);
-            self.commands.pipeline::<()>(bucket, pipeline.ignore()).await?;
+            leg.subscription.run(pipeline.ignore()).await?;
             // An error means that the connection is gone and its receiver with it.
             probes.wait_for(|newest| *newest >= number).await.map_err(|_| BrokerError::LinkDown)?;
             Ok(())
         };
         let limit = self.settings.probe_timeout;
-        timeout(limit, round_trip).await.unwrap_or(Err(BrokerError::Timeout(limit)))?;
+        timeout(limit, round_trip).await.unwrap_or(Err(BrokerError::Timeout))?;
         let took = sent.elapsed();
         self.metrics.redis.probed(took);
         let mut status = self.status();
@@ -241,29 +290,32 @@ impl Link {
         let mut status = self.status();
         status.state = LinkState::Up;
         status.since = Instant::now();
+        self.number.fetch_add(1, Ordering::AcqRel);
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.metrics.redis.link_up.set(1);
         let servers: Vec<&str> = status.servers.iter().map(|server| server.address.as_str()).collect();
         info!(servers = servers.join(" "), same_server = continuity == Continuity::SameServer, "link up");
     }
 
     fn down(&self, lost: &Lost) {
+        self.lookups.send_modify(|lookups| *lookups += 1);
         let mut status = self.status();
         status.state = LinkState::Down;
         status.since = Instant::now();
+        self.number.fetch_add(1, Ordering::AcqRel);
         status.last_error = Some(lost.message.clone());
         self.metrics.redis.link_up.set(0);
         self.metrics.redis.lost(lost.cause);
         warn!(cause = lost.message, "link down");
     }
 
-    /// One log line per cause, not one per attempt.
+    /// One log line per cause and outage, not one per attempt.
     fn failed(&self, error: &BrokerError) {
         let message = error.to_string();
-        let mut status = self.status();
-        if status.last_error.as_ref() != Some(&message) {
+        if self.complaints.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
             warn!(cause = message, "cannot link to Redis, trying on");
-            status.last_error = Some(message);
         }
+        self.status().last_error = Some(message);
     }
 }
 

@@ -10,11 +10,12 @@ mod server;
 mod subscription;
 mod topology;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::Script;
+use redis::{RedisResult, Script};
+use tracing::warn;
 
 use self::commands::Commands;
 use self::keys::Bucket;
@@ -22,12 +23,12 @@ use self::link::Link;
 use self::message::Message;
 use self::subscription::Channels;
 use super::{
-    Broker, BrokerError, BrokerStatus, Confirmation, Draft, Events, IDEMPOTENCY_WINDOW, LinkState, NodeId,
-    NodeRecord, Published, Tally,
+    Broker, BrokerError, BrokerStatus, Confirmation, Draft, Events, Held, IDEMPOTENCY_WINDOW, LinkState,
+    NodeId, NodeRecord, Published, Tally,
 };
-use crate::config::{RedisServers, RedisSettings};
-use crate::metrics::{Metrics, RedisMode};
-use crate::room::{Epoch, Publication, RoomId, Timestamp};
+use crate::config::{RedisMode, RedisServers, RedisSettings};
+use crate::metrics::Metrics;
+use crate::room::{Epoch, RoomId, Timestamp};
 
 pub struct RedisBroker {
     id: NodeId,
@@ -37,9 +38,28 @@ pub struct RedisBroker {
     commands: Arc<Commands>,
     link: Link,
     publish: Script,
+    metrics: Arc<Metrics>,
+    complain_of_head: Once,
 }
 
 impl RedisBroker {
+    /// One head that cannot be read is no reason not to compare the others.
+    fn decode_head(&self, room: &RoomId, head: RedisResult<Option<String>>) -> Held {
+        let problem = match head {
+            Ok(None) => return Held::Nothing,
+            Ok(Some(head)) => match serde_json::from_str(&head) {
+                Ok(head) => return Held::Head(head),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        self.metrics.messages_unreadable.inc();
+        self.complain_of_head.call_once(|| {
+            warn!(%room, problem, "unreadable head in Redis; is the key prefix shared?");
+        });
+        Held::Unreadable
+    }
+
     /// Connects to nothing yet: a node starts, and serves sockets, while Redis is away.
     pub fn new(id: NodeId, settings: &RedisSettings, head_ttl: Duration, metrics: Arc<Metrics>) -> Self {
         let (mode, channels) = match &settings.servers {
@@ -50,7 +70,15 @@ impl RedisBroker {
         metrics.redis.set_mode(mode);
         let commands = Arc::new(Commands::new(settings));
         Self {
-            link: Link::new(id.clone(), settings.clone(), channels, Arc::clone(&commands), metrics),
+            link: Link::new(
+                id.clone(),
+                settings.clone(),
+                channels,
+                Arc::clone(&commands),
+                Arc::clone(&metrics),
+            ),
+            metrics,
+            complain_of_head: Once::new(),
             id,
             head_ttl_ms: millis(head_ttl),
             mode,
@@ -109,6 +137,7 @@ impl Broker for RedisBroker {
 
     async fn publish(&self, draft: Draft) -> Result<Published, BrokerError> {
         // Without the link nobody could say who was told; the caller tries again, perhaps at another node.
+        let link = self.link.number();
         if !self.link.is_up() {
             return Err(BrokerError::LinkDown);
         }
@@ -124,11 +153,21 @@ impl Broker for RedisBroker {
             .arg(keys.channel(bucket))
             .arg(self.channels.publish_command())
             .arg(self.id.as_str())
-            .arg(open_object(&draft)?);
-        let (new, publication, now): (bool, String, u64) = self.commands.script(bucket, &call).await?;
+            .arg(open_object(&draft)?)
+            .arg(millis(draft.answer_within));
+        let (new, publication, now, answered_in): (bool, String, u64, u64) =
+            self.commands.script(bucket, &call).await?;
+        // The answer came from the servers of a link that is no more: what they hold may be lost with them.
+        if self.link.number() != link {
+            return Err(BrokerError::LinkDown);
+        }
         self.commands.set_clock(now);
         let publication = serde_json::from_str(&publication)?;
-        Ok(if new { Published::New(publication) } else { Published::Duplicate(publication) })
+        Ok(if new {
+            Published::New(publication)
+        } else {
+            Published::Duplicate { publication, answered_in: Duration::from_millis(answered_in) }
+        })
     }
 
     async fn remember(&self, room: &RoomId, idempotency_key: &str, tally: Tally) -> Result<(), BrokerError> {
@@ -147,16 +186,15 @@ impl Broker for RedisBroker {
         Ok(tally.map(|tally| serde_json::from_str(&tally)).transpose()?)
     }
 
-    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<Publication>>, BrokerError> {
+    async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Held>, BrokerError> {
         let keys = &self.commands.keys;
-        let heads: Vec<Option<String>> = self
+        let heads: Vec<RedisResult<Option<String>>> = self
             .commands
             .each(rooms, bucket, |pipeline, room| {
                 pipeline.hget(keys.head(room), "publication");
             })
             .await?;
-        let decode = |head: Option<String>| head.map(|head| serde_json::from_str(&head)).transpose();
-        Ok(heads.into_iter().map(decode).collect::<Result<_, _>>()?)
+        Ok(rooms.iter().zip(heads).map(|(room, head)| self.decode_head(room, head)).collect())
     }
 
     async fn confirm(&self, confirmations: Vec<(NodeId, Confirmation)>) -> Result<(), BrokerError> {
@@ -170,7 +208,8 @@ impl Broker for RedisBroker {
         let add = |pipeline: &mut redis::Pipeline, (_, inbox, message): &(Bucket, String, Vec<u8>)| {
             pipeline.cmd(command).arg(inbox).arg(message);
         };
-        let _receivers: Vec<u64> = self.commands.each(&messages, |(bucket, ..)| *bucket, add).await?;
+        let _receivers: Vec<RedisResult<u64>> =
+            self.commands.each(&messages, |(bucket, ..)| *bucket, add).await?;
         Ok(())
     }
 
@@ -192,6 +231,14 @@ impl Broker for RedisBroker {
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, BrokerError> {
         self.commands.nodes(None).await
+    }
+
+    fn suspect(&self) {
+        self.link.suspect();
+    }
+
+    async fn settle(&self) -> bool {
+        self.link.settle().await
     }
 
     async fn retire(&self) -> Result<(), BrokerError> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use redis::aio::MultiplexedConnection;
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use redis::{Pipeline, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::watch;
 
 use super::server::Server;
@@ -77,6 +77,11 @@ impl Subscription {
         let mut end = self.end.clone();
         let reason = end.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
         reason.unwrap_or("the connection to Redis ended")
+    }
+
+    /// Runs commands on this very connection.
+    pub async fn run(&self, pipeline: &Pipeline) -> RedisResult<()> {
+        pipeline.exec_async(&mut self.connection.clone()).await
     }
 
     /// The random id of the server process (INFO, section server); None where the server does not tell.

@@ -85,7 +85,7 @@ impl Topology {
         match (newest, error) {
             (Some(newest), _) => Ok((newest.host, newest.port)),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(BrokerError::Timeout(self.settings.connect_timeout)),
+            (None, None) => Err(BrokerError::Timeout),
         }
     }
 

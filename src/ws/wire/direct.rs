@@ -67,7 +67,9 @@ pub async fn accept(
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, subprotocol));
     }
     let response = response.message_body(()).map_err(|error| io::Error::other(error.to_string()))?;
-    framed.send((response, BodySize::None).into()).await?;
+    // Not flushed: the connection takes its seat first, so that what is published from now on comes after the answer
+    // to the handshake and is not lost.
+    framed.feed((response, BodySize::None).into()).await?;
     let parts = framed.into_parts();
     let stream = Rc::new(parts.io);
     let outgoing = Outgoing { stream: Rc::clone(&stream), rest: RefCell::new(unless_empty(parts.write_buf)) };
