@@ -8,7 +8,8 @@ use std::time::Duration;
 use refresh_relay::broker::memory::MemoryBroker;
 use refresh_relay::broker::redis::RedisBroker;
 use refresh_relay::broker::{
-    About, Broker, Confirmation, Continuity, Draft, Events, LinkState, NodeId, NodeRecord, Published, Tally,
+    About, Broker, Confirmation, Continuity, Draft, Events, Held, LinkState, NodeId, NodeRecord, Published,
+    Tally,
 };
 use refresh_relay::config;
 use refresh_relay::metrics::Metrics;
@@ -18,6 +19,7 @@ use super::support::redis::TestRedis;
 use super::support::wait::{SOON, equal, eventually};
 
 const HEAD_TTL: Duration = Duration::from_secs(3600);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Writes down what the broker reports.
 #[derive(Default)]
@@ -81,7 +83,7 @@ impl End {
     async fn publish(&self, draft: Draft) -> Publication {
         match self.broker.publish(draft).await.unwrap() {
             Published::New(publication) => publication,
-            Published::Duplicate(publication) => panic!("not new: {publication:?}"),
+            duplicate @ Published::Duplicate { .. } => panic!("not new: {duplicate:?}"),
         }
     }
 
@@ -125,7 +127,7 @@ fn room(name: &str) -> RoomId {
 }
 
 fn draft(name: &str) -> Draft {
-    Draft { room: room(name), revision: None, idempotency_key: None }
+    Draft { room: room(name), revision: None, idempotency_key: None, answer_within: ANSWER_WITHIN }
 }
 
 async fn order(end: End) {
@@ -164,7 +166,7 @@ async fn heads(end: End) {
     let newest = end.publish(draft("a")).await;
     let other = end.publish(draft("b")).await;
     let heads = end.broker.heads(&[room("b"), room("none"), room("a")]).await.unwrap();
-    assert_eq!(heads, [Some(other), None, Some(newest)]);
+    assert_eq!(heads, [Held::Head(other), Held::Nothing, Held::Head(newest)]);
     assert_eq!(end.broker.heads(&[]).await.unwrap(), []);
 }
 
@@ -173,7 +175,10 @@ async fn idempotency(end: End) {
     let first = end.publish(once("a", "k")).await;
     assert_eq!(end.broker.recall(&room("a"), "k").await.unwrap(), None, "there is no answer yet");
     match end.broker.publish(once("a", "k")).await.unwrap() {
-        Published::Duplicate(publication) => assert_eq!(publication, first),
+        Published::Duplicate { publication, answered_in } => {
+            assert_eq!(publication, first);
+            assert!(!answered_in.is_zero() && answered_in <= ANSWER_WITHIN, "{answered_in:?}");
+        }
         Published::New(publication) => panic!("published twice: {publication:?}"),
     }
     let tally = Tally { expected: 3, confirmed: 2, connections: 7 };
@@ -260,4 +265,22 @@ async fn a_room_whose_head_redis_lost_begins_a_new_epoch() {
     let after = end.publish(draft("a")).await.position;
     assert_ne!(after.epoch, before.epoch);
     assert_eq!(after.generation, 1);
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_read_hides_no_other() {
+    let server = TestRedis::start().await;
+    let end = End::redis(&server).await;
+    let good = end.publish(draft("good")).await;
+    for (room, command) in [("garbage", "HSET"), ("list", "RPUSH")] {
+        end.publish(draft(room)).await;
+        let ::redis::Value::Array(keys) = server.command(&["KEYS", &format!("*:head:{room}")]).await else {
+            panic!()
+        };
+        let key: String = ::redis::from_redis_value_ref(&keys[0]).unwrap();
+        server.command(&["DEL", &key]).await;
+        server.command(&[command, &key, "publication", "{}"]).await;
+    }
+    let heads = end.broker.heads(&[room("garbage"), room("good"), room("list")]).await.unwrap();
+    assert_eq!(heads, [Held::Unreadable, Held::Head(good), Held::Unreadable]);
 }

@@ -1,8 +1,11 @@
 //! The program's command line, exit codes and log format.
 
-use crate::support::node::Setup;
-use crate::support::program::{command, environment, run, variable};
-use crate::support::wait::SOON;
+use crate::support::node::{KEY, Setup, refresh};
+use crate::support::ports;
+use crate::support::program::{Files, command, environment, run, variable};
+use crate::support::wait::{SOON, equal, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -80,4 +83,34 @@ async fn a_text_log_is_not_json() {
     let listening = listening.await.expect("the node listens soon");
     assert!(listening.contains("INFO") && listening.contains("127.0.0.1:"), "{listening}");
     assert!(serde_json::from_str::<Value>(&listening).is_err(), "{listening}");
+}
+
+#[tokio::test]
+async fn a_node_serves_at_every_log_level_until_it_is_told_to_stop() {
+    for level in ["error", "warn", "info", "debug", "info,refresh_relay::cli=off"] {
+        // At some of them it does not say where it listens.
+        let bind = format!("127.0.0.1:{}", ports::free());
+        let settings = [("server.bind", bind.as_str()), ("admin.bind", "127.0.0.1:0"), ("log.level", level)];
+        let at_once = [("drain.notice_seconds", "0"), ("drain.spread_seconds", "0"), ("publish.secret", KEY)];
+        let environment = environment(&[&settings[..], &at_once[..]].concat());
+        let mut child = command(&["serve"], &environment).spawn().expect("the program can be started");
+        let address = bind.parse().expect("an address");
+        let answer =
+            eventually(SOON, "an answer", async || refresh("featurevisor").try_send(address).await).await;
+        assert_eq!(answer.status, 200, "at {level}");
+        let pid = Pid::from_raw(child.id().expect("a process that runs").cast_signed());
+        kill(pid, Signal::SIGTERM).expect("it can be signalled");
+        let status = timeout(SOON, child.wait()).await.expect("it ends").expect("a status");
+        assert_eq!(status.code(), Some(0), "at {level}");
+    }
+}
+
+#[tokio::test]
+async fn the_settings_file_may_be_named_before_and_after_the_subcommand() {
+    let files = Files::new();
+    let file = files.write("relay.toml", "[server]\nworkers = 3\n");
+    for arguments in [["--config", &file, "check-config"], ["check-config", "--config", &file]] {
+        let finished = run(&arguments, &BTreeMap::new()).await.expect_code(0);
+        assert!(finished.stdout.contains("workers = 3"), "{arguments:?}: {finished:#?}");
+    }
 }

@@ -6,6 +6,7 @@ use crate::support::redis::TestRedis;
 use crate::support::socket::{REFRESH, refresh_with};
 use crate::support::wait::{SOON, equal, eventually};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -86,6 +87,7 @@ async fn a_body_that_is_not_as_documented_is_refused_with_400() {
         "{",
         "{\"revision\": 42} x",
         "[]",
+        "[\"42\"]",
         "\"42\"",
         "{\"revision\": 42}",
         "{\"revision\": [\"42\"]}",
@@ -329,4 +331,41 @@ async fn wait_says_how_long_the_answer_waits_for_confirmations() {
     for socket in &mut sockets {
         socket.expect_frame(REFRESH).await;
     }
+}
+
+#[tokio::test]
+async fn a_repeated_call_waits_for_the_answer_of_the_first() {
+    let redis = TestRedis::start().await;
+    let nodes = cluster(&Setup::redis(&redis).set("publish.confirm_timeout_ms", 100), 2).await;
+    nodes[1].freeze();
+    let key = |wait: u8| {
+        let path = format!("/v1/rooms/featurevisor/refresh?wait={wait}");
+        Request::post(&path).bearer(KEY).header("Idempotency-Key", "one")
+    };
+    let to = nodes[0].public;
+    let first = tokio::spawn(async move { key(10).send(to).await });
+    nodes[0].until_metric("relay_publications_received_total", &[("source", "live")], 1.0).await;
+    let repeated = tokio::spawn(async move { key(0).send(to).await });
+    nodes[1].thaw();
+    let (first, repeated) = (first.await.expect("an answer"), repeated.await.expect("an answer"));
+    assert_eq!((first.status, repeated.status), (200, 200), "{first:?} {repeated:?}");
+    assert_eq!(first.json(), repeated.json());
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_is_counted_all_the_same() {
+    let redis = TestRedis::start().await;
+    let nodes = cluster(&Setup::redis(&redis).set("publish.confirm_timeout_ms", 500), 2).await;
+    nodes[1].freeze();
+    let mut published = 0.0;
+    for (api, path) in [("v1", "/v1/rooms/featurevisor/refresh"), ("partykit", "/party/featurevisor")] {
+        let request = Request::post(path).bearer(KEY).body("{}").encode(nodes[0].public);
+        let mut stream = tokio::net::TcpStream::connect(nodes[0].public).await.expect("the node accepts");
+        stream.write_all(&request).await.expect("the request is taken");
+        published += 1.0;
+        nodes[0].until_metric("relay_publications_received_total", &[("source", "live")], published).await;
+        drop(stream);
+        nodes[0].until_metric("relay_publishes_total", &[("api", api), ("result", "unconfirmed")], 1.0).await;
+    }
+    nodes[1].thaw();
 }

@@ -235,6 +235,9 @@ async fn a_publication_lost_without_a_trace_is_made_good_by_the_timer() {
         metrics.of("relay_redis_reconnects_total").iter().map(|(_, value)| value).sum()
     };
     let before = reconnects(&lossy.metrics().await);
+    // The room's head is known on the lossy node once its socket was told of it.
+    whole.refresh_to("room-of-the-lost", "41").await;
+    socket.expect_frame(&refresh_with("41")).await;
 
     proxy.swallow_next(b"room-of-the-lost");
     let answer = whole.refresh_to("room-of-the-lost", "42").await;
@@ -279,4 +282,25 @@ async fn killed_subscriptions_lose_no_publication() {
         until_link(node, true, SOON).await;
         assert_eq!(node.readiness().await, 200);
     }
+}
+
+#[tokio::test]
+async fn the_timer_runs_although_rooms_come_and_go() {
+    let redis = TestRedis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let whole = Setup::redis(&redis).start().await;
+    let lossy =
+        Setup::redis(&redis).set("redis.url", proxy.url()).set("redis.reconcile_seconds", 1).start().await;
+    until_cluster_of(&[&whole, &lossy], 2).await;
+    let mut socket = lossy.connect("room-of-the-lost").await;
+    proxy.swallow_next(b"room-of-the-lost");
+    whole.refresh_to("room-of-the-lost", "42").await;
+    let mut rooms = 0;
+    let frame = eventually(SOON, "the socket is told", async || {
+        rooms += 1;
+        drop(lossy.connect(&format!("room-{rooms}")).await);
+        socket.try_frame(Duration::from_millis(300)).await.ok_or_else(|| "silence".to_owned())
+    })
+    .await;
+    assert_eq!(frame, refresh_with("42"));
 }

@@ -1,10 +1,13 @@
 //! Handshakes that are refused: before the upgrade, with a plain status and a plain sentence, and counted by reason.
 
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Answer, Request, read_answer};
 use crate::support::node::{Node, Setup};
 use crate::support::raw::RawSocket;
+use crate::support::redis::TestRedis;
 use crate::support::socket::{Socket, handshake};
 use crate::support::wait::{SOON, eventually};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const PATH: &str = "/party/featurevisor";
 
@@ -172,6 +175,43 @@ async fn more_handshakes_a_second_than_allowed_are_refused_with_429() {
     }
     assert_eq!(refused(&node, "rate").await, refusals.len() as f64);
     eventually(SOON, "the next second has room again", async || {
+        Socket::try_connect(node.public, PATH, &[]).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handshake_needs_http_1_1_and_one_key() {
+    let node = Setup::memory().start().await;
+    let old = "GET /party/featurevisor HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+               Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let twice = old.replace("HTTP/1.0", "HTTP/1.1").replace(
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version",
+    );
+    for request in [old, &twice] {
+        let mut stream = TcpStream::connect(node.public).await.expect("the node accepts");
+        stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        let answer = read_answer(&mut stream, false).await.expect("an answer");
+        assert_eq!(answer.status, 400, "{request:?}: {answer:?}");
+    }
+    assert_eq!(refused(&node, "bad_request").await, 2.0);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_leave_probes_and_redis_their_files() {
+    let redis = TestRedis::start().await;
+    let node = Setup::redis(&redis).open_files(600, 600).start().await;
+    let mut silent = Vec::new();
+    for _ in 0..900 {
+        silent.push(TcpStream::connect(node.public).await.expect("the kernel takes it"));
+    }
+    for _ in 0..20 {
+        assert_eq!(Request::get("/livez").send(node.admin).await.status, 200);
+        assert_eq!(node.status().await["broker"]["link"], "up");
+    }
+    drop(silent);
+    eventually(SOON, "the node takes sockets again", async || {
         Socket::try_connect(node.public, PATH, &[]).await
     })
     .await;

@@ -206,3 +206,34 @@ async fn with_redis_a_node_without_a_key_refuses_to_start() {
     let finished = run(&["serve"], &environment).await.expect_code(78);
     assert!(finished.output().contains("publish.secret"), "it does not say what to do: {finished:#?}");
 }
+
+#[tokio::test]
+async fn one_problem_neither_hides_another_nor_makes_one() {
+    let bad_url = environment(&[("redis.url", "reddis://localhost")]);
+    let finished = check_config(&[], &bad_url).await;
+    expect_problem(&finished, "redis.url", &["RELAY_REDIS__URL"]);
+    expect_problem(&finished, "publish.secret", &["RELAY_PUBLISH__SECRET"]);
+    let bad_file =
+        environment(&[("redis.url", "redis://localhost"), ("publish.secret_file", "/does/not/exist")]);
+    let finished = check_config(&[], &bad_file).await;
+    expect_problem(&finished, "publish.secret_file", &["RELAY_PUBLISH__SECRET_FILE"]);
+    assert!(finished.output().contains("1 problem "), "{finished:#?}");
+    let files = Files::new();
+    let file = files.write("relay.toml", "not toml");
+    let finished = check_config(&["--config", &file], &environment(&[("server.workers", "x")])).await;
+    expect_problem(&finished, "server.workers", &["RELAY_SERVER__WORKERS"]);
+    assert!(finished.output().contains(&file), "{finished:#?}");
+}
+
+#[tokio::test]
+async fn a_number_is_a_whole_number() {
+    let files = Files::new();
+    for number in ["25.7", "true", "\"1e3\"", "-1"] {
+        let file = files.write("relay.toml", &format!("[server]\nworkers = {number}\n"));
+        expect_problem(
+            &check_config(&["--config", &file], &BTreeMap::new()).await,
+            "server.workers",
+            &[&file],
+        );
+    }
+}

@@ -4,6 +4,8 @@ use super::ports;
 use super::wait::{SOON, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use redis::FromRedisValue;
+use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -15,15 +17,28 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 pub struct TestRedis {
     port: u16,
     folder: TempDir,
+    kind: Kind,
     arguments: Vec<String>,
     password: Option<String>,
     server: Option<Child>,
 }
 
+enum Kind {
+    Server,
+    /// Keeps its configuration in a file, which it rewrites itself.
+    Sentinel,
+}
+
 impl TestRedis {
     /// A running, empty server.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A running, empty server with these arguments besides.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::away();
+        redis.add_arguments(arguments);
         redis.launch().await;
         redis
     }
@@ -31,8 +46,19 @@ impl TestRedis {
     /// A running server that asks for a password.
     pub async fn start_with_password(password: &str) -> Self {
         let mut redis = Self::away();
-        redis.arguments = vec!["--requirepass".into(), password.into()];
-        redis.password = Some(password.into());
+        redis.add_arguments(&["--requirepass", password]);
+        redis.use_password(password);
+        redis.launch().await;
+        redis
+    }
+
+    /// A running Sentinel with these lines of configuration.
+    pub async fn start_sentinel(lines: &str, password: Option<&str>) -> Self {
+        let mut redis = Self::away();
+        redis.kind = Kind::Sentinel;
+        redis.password = password.map(str::to_owned);
+        let lines = format!("port {}\nbind 127.0.0.1\ndir {}\n{lines}\n", redis.port, redis.file("."));
+        std::fs::write(redis.file("sentinel.conf"), lines).expect("the folder can be written to");
         redis.launch().await;
         redis
     }
@@ -42,10 +68,21 @@ impl TestRedis {
         Self {
             port: ports::free(),
             folder: TempDir::new().expect("a temporary folder"),
+            kind: Kind::Server,
             arguments: Vec::new(),
             password: None,
             server: None,
         }
+    }
+
+    /// Arguments for the next start.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// The password that the test itself uses from now on.
+    pub fn use_password(&mut self, password: &str) {
+        self.password = Some(password.into());
     }
 
     pub fn port(&self) -> u16 {
@@ -55,6 +92,16 @@ impl TestRedis {
     /// The address without the password, if there is one.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The address as the relay names it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A path in the server's folder.
+    pub fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
     }
 
     pub async fn kill9(&mut self) {
@@ -75,6 +122,12 @@ impl TestRedis {
     pub async fn restart_with_data(&mut self) {
         self.command(&["SAVE"]).await;
         self.kill9().await;
+        self.launch().await;
+    }
+
+    /// Brings up a server that was killed, with what was last saved to disk.
+    pub async fn relaunch(&mut self) {
+        assert!(self.server.is_none(), "it runs");
         self.launch().await;
     }
 
@@ -100,14 +153,23 @@ impl TestRedis {
         }
     }
 
-    async fn try_command(&self, words: &[&str]) -> Result<redis::Value, String> {
+    /// Runs one command and reads the answer; panics when either fails.
+    pub async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        redis::from_redis_value(self.command(words).await).expect("an answer of the wanted kind")
+    }
+
+    /// A connection that stays open.
+    pub async fn connection(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        let address = match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
+            None => self.url(),
+        };
+        redis::Client::open(address)?.get_multiplexed_async_connection().await
+    }
+
+    pub async fn try_command(&self, words: &[&str]) -> Result<redis::Value, String> {
         let run = async {
-            let address = match &self.password {
-                Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
-                None => self.url(),
-            };
-            let client = redis::Client::open(address)?;
-            let mut connection = client.get_multiplexed_async_connection().await?;
+            let mut connection = self.connection().await?;
             let mut command = redis::Cmd::new();
             for word in words {
                 command.arg(*word);
@@ -120,13 +182,38 @@ impl TestRedis {
         }
     }
 
+    /// The fields of a section of INFO; an error while the server does not answer.
+    pub async fn info(&self, section: &str) -> Result<HashMap<String, String>, String> {
+        let answer = self.try_command(&["INFO", section]).await?;
+        let text: String = redis::from_redis_value(answer).map_err(|error| error.to_string())?;
+        let fields = text.lines().filter_map(|line| line.trim().split_once(':'));
+        Ok(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// Waits until this server follows that master and has all its data.
+    pub async fn until_replica_of(&self, port: u16) {
+        eventually(2 * SOON, "the replica has the master's data", async || {
+            let info = self.info("replication").await?;
+            let follows = info.get("master_port") == Some(&port.to_string());
+            let is_linked = info.get("master_link_status").is_some_and(|status| status == "up");
+            if follows && is_linked { Ok(()) } else { Err(format!("{info:?}")) }
+        })
+        .await;
+    }
+
     async fn launch(&mut self) {
-        let server = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .arg("--dir")
-            .arg(self.folder.path())
-            .args(&self.arguments)
+        let mut command = Command::new("redis-server");
+        match self.kind {
+            Kind::Server => command
+                .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+                .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--protected-mode", "no"])
+                // Replicas are asked for their data at once, and not after the pause that gathers several of them.
+                .args(["--repl-diskless-sync-delay", "0"])
+                .args(["--dir", &self.file(".")])
+                .args(&self.arguments),
+            Kind::Sentinel => command.args([&self.file("sentinel.conf"), "--sentinel"]),
+        };
+        let server = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -140,7 +227,15 @@ impl TestRedis {
             if let Ok(Some(status)) = server.try_wait() {
                 panic!("the test's Redis (process {id:?}, port {}) ended: {status}", self.port);
             }
-            self.try_command(&["PING"]).await.map(drop)
+            let answering = self.info("server").await?.remove("process_id");
+            // Another server that took the port meanwhile would be shared, and its tests disturbed.
+            assert_eq!(
+                answering,
+                id.map(|id| id.to_string()),
+                "a foreign Redis answers on port {}",
+                self.port
+            );
+            Ok(())
         })
         .await;
     }
