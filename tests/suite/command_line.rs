@@ -95,9 +95,11 @@ async fn a_node_serves_at_every_log_level_until_it_is_told_to_stop() {
         let environment = environment(&[&settings[..], &at_once[..]].concat());
         let mut child = command(&["serve"], &environment).spawn().expect("the program can be started");
         let address = bind.parse().expect("an address");
-        let answer =
-            eventually(SOON, "an answer", async || refresh("featurevisor").try_send(address).await).await;
-        assert_eq!(answer.status, 200, "at {level}");
+        eventually(SOON, "a publish", async || {
+            let answer = refresh("featurevisor").try_send(address).await?;
+            equal("status", &answer.status, &200)
+        })
+        .await;
         let pid = Pid::from_raw(child.id().expect("a process that runs").cast_signed());
         kill(pid, Signal::SIGTERM).expect("it can be signalled");
         let status = timeout(SOON, child.wait()).await.expect("it ends").expect("a status");
