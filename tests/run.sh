@@ -79,10 +79,11 @@ if have redis-server && have curl && need node nodejs && need npm npm; then
   npm test --prefix tests/clients
 fi
 
-step "chart"
-# Debian and Ubuntu keep venv in a package of its own.
+step "chart, compose, CI recipes, load balancers"
+# Debian and Ubuntu keep venv in a package of its own. What is built with Go is skipped where there is none.
 if need python3 python3 && { python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv; }; then
   tests/chart/run.sh
+  tests/deploy/run.sh
 else
   skipped+=("python3-venv")
 fi
