@@ -10,13 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 helm_version=v3.22.0
-tools=$PWD/target/tools
-venv=$PWD/target/venv-chart
-mkdir -p "$tools"
+. tests/with-pytest.sh
 export PATH="$PATH:$tools"
-missing=()
-
-have() { command -v "$1" >/dev/null 2>&1; }
 
 install_helm() {
   have go || return 1
@@ -48,46 +43,5 @@ have helm || install_helm || missing+=(helm)
 { have promtool && have prometheus; } || install_prometheus || missing+=(promtool prometheus)
 have redis-server || missing+=(redis-server)
 
-if [[ -z ${RELAY_BINARY:-} ]]; then
-  for profile in release debug; do
-    if [[ -x target/$profile/refresh-relay ]]; then
-      RELAY_BINARY=$PWD/target/$profile/refresh-relay
-      break
-    fi
-  done
-fi
-if [[ -x ${RELAY_BINARY:-} ]]; then
-  RELAY_BINARY=$(realpath "$RELAY_BINARY")
-  export RELAY_BINARY
-else
-  unset RELAY_BINARY
-  missing+=(refresh-relay)
-fi
-
-skip_or_fail() {
-  echo "cannot be had, so its checks are skipped: $*" >&2
-  [[ ${CI:-} != true ]] || exit 1
-}
-
-# Without it nothing here can run.
-if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-  skip_or_fail "python3 with venv (all checks of the chart)"
-  exit 0
-fi
-
-# The environment is made anew when its requirements change.
-wanted=$(cat tests/chart/requirements.txt && python3 --version)
-if [[ ! -f $venv/made-of || $(<"$venv/made-of") != "$wanted" ]]; then
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/chart/requirements.txt
-  printf '%s\n' "$wanted" >"$venv/made-of"
-fi
-
-if ((${#missing[@]})); then
-  skip_or_fail "${missing[@]}"
-fi
-
-export PYTHONPYCACHEPREFIX=$PWD/target/pycache
-cd tests/chart
-exec "$venv/bin/python" -m pytest --quiet --numprocesses auto --dist loadgroup "$@"
+find_relay
+run_pytest tests/chart --dist loadgroup "$@"

@@ -11,13 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 compose_version=v5.2.0
-tools=$PWD/target/tools
-venv=$PWD/target/venv-deploy
-mkdir -p "$tools"
+. tests/with-pytest.sh
 export PATH="$tools:$PATH:/usr/sbin"
-missing=()
-
-have() { command -v "$1" >/dev/null 2>&1; }
 
 # unpack PROGRAM : the package of that name with what it depends on and is not there yet, and a wrapper that finds its
 # libraries.
@@ -82,46 +77,5 @@ for program in redis-server curl openssl; do
   have "$program" || missing+=("$program")
 done
 
-if [[ -z ${RELAY_BINARY:-} ]]; then
-  for profile in release debug; do
-    if [[ -x target/$profile/refresh-relay ]]; then
-      RELAY_BINARY=$PWD/target/$profile/refresh-relay
-      break
-    fi
-  done
-fi
-if [[ -x ${RELAY_BINARY:-} ]]; then
-  RELAY_BINARY=$(realpath "$RELAY_BINARY")
-  export RELAY_BINARY
-else
-  unset RELAY_BINARY
-  missing+=(refresh-relay)
-fi
-
-skip_or_fail() {
-  echo "cannot be had, so its checks are skipped: $*" >&2
-  [[ ${CI:-} != true ]] || exit 1
-}
-
-# Without it nothing here can run.
-if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-  skip_or_fail "python3 with venv (all checks of deploy)"
-  exit 0
-fi
-
-# The environment is made anew when its requirements change.
-wanted=$(cat tests/deploy/requirements.txt && python3 --version)
-if [[ ! -f $venv/made-of || $(<"$venv/made-of") != "$wanted" ]]; then
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/deploy/requirements.txt
-  printf '%s\n' "$wanted" >"$venv/made-of"
-fi
-
-if ((${#missing[@]})); then
-  skip_or_fail "${missing[@]}"
-fi
-
-export PYTHONPYCACHEPREFIX=$PWD/target/pycache
-cd tests/deploy
-exec "$venv/bin/python" -m pytest --quiet --numprocesses auto "$@"
+find_relay
+run_pytest tests/deploy "$@"

@@ -222,14 +222,20 @@ async fn what_another_node_published_while_the_link_was_cut_is_made_good() {
     there.expect_frame(&refresh_with("after")).await;
 }
 
+/// Two nodes. Of what Redis sends to the second, the proxy can lose something without a trace.
+async fn whole_and_lossy(redis: &TestRedis) -> (Node, Node, Proxy) {
+    let proxy = Proxy::to(redis.port()).await;
+    let whole = Setup::redis(redis).start().await;
+    let lossy =
+        Setup::redis(redis).set("redis.url", proxy.url()).set("redis.reconcile_seconds", 1).start().await;
+    until_cluster_of(&[&whole, &lossy], 2).await;
+    (whole, lossy, proxy)
+}
+
 #[tokio::test]
 async fn a_publication_lost_without_a_trace_is_made_good_by_the_timer() {
     let redis = TestRedis::start().await;
-    let proxy = Proxy::to(redis.port()).await;
-    let whole = Setup::redis(&redis).start().await;
-    let lossy =
-        Setup::redis(&redis).set("redis.url", proxy.url()).set("redis.reconcile_seconds", 1).start().await;
-    until_cluster_of(&[&whole, &lossy], 2).await;
+    let (whole, lossy, proxy) = whole_and_lossy(&redis).await;
     let mut socket = lossy.connect("room-of-the-lost").await;
     let reconnects = |metrics: &crate::support::metrics::Metrics| -> f64 {
         metrics.of("relay_redis_reconnects_total").iter().map(|(_, value)| value).sum()
@@ -287,11 +293,7 @@ async fn killed_subscriptions_lose_no_publication() {
 #[tokio::test]
 async fn the_timer_runs_although_rooms_come_and_go() {
     let redis = TestRedis::start().await;
-    let proxy = Proxy::to(redis.port()).await;
-    let whole = Setup::redis(&redis).start().await;
-    let lossy =
-        Setup::redis(&redis).set("redis.url", proxy.url()).set("redis.reconcile_seconds", 1).start().await;
-    until_cluster_of(&[&whole, &lossy], 2).await;
+    let (whole, lossy, proxy) = whole_and_lossy(&redis).await;
     let mut socket = lossy.connect("room-of-the-lost").await;
     proxy.swallow_next(b"room-of-the-lost");
     whole.refresh_to("room-of-the-lost", "42").await;
