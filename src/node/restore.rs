@@ -26,8 +26,11 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Rooms kept at the most; of more, the oldest publications are given up.
 const KEPT_ROOMS: usize = 10_000;
 
-/// By how much the clocks of two Redis servers may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(10);
+/// By how much a reading of the broker's clock may be off.
+const CLOCK_ERROR: Duration = Duration::from_secs(1);
+
+/// Over which nodes begin to restore after they met another server.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Rooms asked for in one round trip.
 const BATCH: usize = 256;
@@ -78,19 +81,11 @@ impl Acknowledged {
     }
 
     /// What Redis should still have, with a head kept for `head_ttl`.
-    fn kept(&self, head_ttl: Duration) -> Vec<Publication> {
+    fn kept(&self, head_ttl: Duration) -> Vec<(Instant, Publication)> {
         let kept_for = KEPT_FOR.min(head_ttl / 2);
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = newest.values().filter(|(at, _)| at.elapsed() < kept_for);
-        kept.map(|(_, publication)| publication.clone()).collect()
+        newest.values().filter(|(at, _)| at.elapsed() < kept_for).cloned().collect()
     }
-}
-
-/// Whether who was told of the head need not be told of what was answered for. Positions cannot say: two masters, each
-/// of which took itself for the only one, gave out the same ones. A later publication does, if it is later beyond the
-/// difference of two servers' clocks.
-fn makes_up_for(head: &Publication, answered: &Publication) -> bool {
-    head == answered || head.published_at.since(answered.published_at) > CLOCK_DIFFERENCE
 }
 
 /// A tenth at a time, as finding the oldest means looking at all.
@@ -128,16 +123,28 @@ impl Node {
         restored
     }
 
+    /// Whether who was told of the head need not be told of what was answered for at that moment. Positions cannot
+    /// say: two masters, each of which took itself for the only one, gave out the same ones. Nor can the stamps of two
+    /// servers. But a head that is younger than the answer was published after it.
+    fn makes_up_for(&self, head: &Publication, answered: &Publication, at: Instant) -> bool {
+        let age = self.broker.now().since(head.published_at);
+        head == answered || age + CLOCK_ERROR < at.elapsed()
+    }
+
     async fn restore_all(
         self: &Arc<Self>,
-        kept: &[Publication],
+        kept: &[(Instant, Publication)],
         other_server: bool,
     ) -> Result<(), BrokerError> {
+        if other_server {
+            // Other nodes answered for the same rooms: what the first of them restores, the others find there.
+            sleep(SPREAD.mul_f64(rand::random_range(0.0..=1.0))).await;
+        }
         for batch in kept.chunks(BATCH) {
-            let rooms: Vec<RoomId> = batch.iter().map(|publication| publication.room.clone()).collect();
-            for (answered, held) in batch.iter().zip(self.broker.heads(&rooms).await?) {
+            let rooms: Vec<RoomId> = batch.iter().map(|(_, publication)| publication.room.clone()).collect();
+            for ((at, answered), held) in batch.iter().zip(self.broker.heads(&rooms).await?) {
                 let made_up_for = match held {
-                    Held::Head(head) if other_server => makes_up_for(&head, answered),
+                    Held::Head(head) if other_server => self.makes_up_for(&head, answered, *at),
                     Held::Head(head) => head.position.covers(&answered.position),
                     Held::Nothing => false,
                     // Nobody knows what it is, or whether it can be published over.

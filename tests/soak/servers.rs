@@ -231,7 +231,10 @@ impl Servers {
             "--cluster-replica-validity-factor",
             "0",
         ]);
-        let data: Vec<Server> = (0..6).map(|_| Server::new(&arguments)).collect();
+        // By default the bus listens 10,000 above the port, where the system picks ports of outgoing connections.
+        let bus_ports: Vec<String> = (0..6).map(|_| ports::free().to_string()).collect();
+        let with_bus = |bus: &String| Server::new(&[&arguments[..], &["--cluster-port", bus]].concat());
+        let data: Vec<Server> = bus_ports.iter().map(with_bus).collect();
         for server in &data {
             server.launch().await?;
         }
@@ -239,8 +242,8 @@ impl Servers {
             data[number].command(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]).await?;
             data[number].command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
         }
-        for server in &data[1..] {
-            data[0].command(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string()]).await?;
+        for (server, bus) in data.iter().zip(&bus_ports).skip(1) {
+            data[0].command(&["CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), bus]).await?;
         }
         let all_known =
             |value: &Value| text(value).lines().filter(|line| line.contains("connected")).count() == 6;
