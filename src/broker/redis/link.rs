@@ -38,6 +38,9 @@ const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a node that is about to stop waits for a link to the servers of now.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Causes told in one outage, at the most.
+const MOST_COMPLAINTS: usize = 32;
+
 /// How long the key of a probe lives, so that those of dead nodes do not stay.
 const PROBE_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -312,9 +315,11 @@ impl Link {
     /// One log line per cause and outage, not one per attempt.
     fn failed(&self, error: &BrokerError) {
         let message = error.to_string();
-        if self.complaints.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.len() < MOST_COMPLAINTS && complaints.insert(message.clone()) {
             warn!(cause = message, "cannot link to Redis, trying on");
         }
+        drop(complaints);
         self.status().last_error = Some(message);
     }
 }
