@@ -39,10 +39,11 @@ impl Events for Receiver {
 
     fn on_link_up(&self, continuity: Continuity) {
         let node = &self.0;
-        node.linked_once.store(true, Ordering::Release);
+        // Before the first link no head is known here, and looking them up shows what the sockets of now missed.
+        let first = !node.linked_once.swap(true, Ordering::AcqRel);
         node.members.wake();
-        if continuity == Continuity::Unknown {
-            node.recover("another server process, or the first link");
+        if continuity == Continuity::Unknown && !first {
+            node.recover("another server process");
             node.acknowledged.restore_to_other_server();
         } else {
             node.acknowledged.restore();
