@@ -8,21 +8,27 @@ use std::time::Instant;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::web;
 use anyhow::Context;
-use rand::distr::{Alphanumeric, SampleString};
 use tracing::info;
 
+use crate::access::{self, Access};
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
 use crate::capacity::Capacity;
-use crate::config::Settings;
+use crate::config::{BadSettings, Settings};
 use crate::drain::Lifecycle;
+use crate::http::Public;
 use crate::http::admin::Admin;
-use crate::http::{Public, PublishKey};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
+use crate::reload::Reloads;
 use crate::ws::Gate;
+
+/// Reads every file that the settings name, as [`Application::build`] does; an error names all that are no good.
+pub fn check_files(settings: &Settings) -> Result<(), BadSettings> {
+    Access::new(&settings.publish, None, &mut Reloads::default()).map(drop)
+}
 
 /// A node with its listeners bound.
 pub struct Application {
@@ -35,6 +41,8 @@ pub struct Application {
     public_address: SocketAddr,
     admin_address: SocketAddr,
     made_key: Option<String>,
+    reloads: Arc<Reloads>,
+    metrics: Arc<Metrics>,
 }
 
 impl Application {
@@ -45,12 +53,10 @@ impl Application {
         metrics.connections_limit.set(i64::try_from(capacity.sockets).unwrap_or(i64::MAX));
         let node = node(&settings, &metrics);
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
-        let (key, made_key) = if let Some(secret) = &settings.publish.secret {
-            (PublishKey::new(secret.expose()), None)
-        } else {
-            let made = Alphanumeric.sample_string(&mut rand::rng(), 32);
-            (PublishKey::new(&made), Some(made))
-        };
+        let made_key = (!settings.publish.has_key()).then(access::generate_secret);
+        let mut reloads = Reloads::default();
+        let access = Access::new(&settings.publish, made_key.as_deref(), &mut reloads)?;
+        let reloads = Arc::new(reloads);
         let gate = Arc::new(Gate::new(
             &settings,
             capacity.sockets,
@@ -61,7 +67,7 @@ impl Application {
         let public = web::Data::new(Public {
             node: Arc::clone(&node),
             gate: Arc::clone(&gate),
-            key,
+            access,
             metrics: Arc::clone(&metrics),
             max_room_bytes: settings.rooms.max_name_bytes,
             body_limit_bytes: settings.publish.body_limit_bytes,
@@ -71,12 +77,25 @@ impl Application {
         let admin = web::Data::new(Admin {
             node: Arc::clone(&node),
             lifecycle: Arc::clone(&lifecycle),
-            metrics,
+            metrics: Arc::clone(&metrics),
+            reloads: Arc::clone(&reloads),
             started: Instant::now(),
         });
         let (public, public_address) = listener::serve_public(&settings, capacity, public)?;
         let (admin, admin_address) = listener::serve_admin(settings.admin_bind, admin)?;
-        Ok(Self { node, gate, lifecycle, settings, public, admin, public_address, admin_address, made_key })
+        Ok(Self {
+            node,
+            gate,
+            lifecycle,
+            settings,
+            public,
+            admin,
+            public_address,
+            admin_address,
+            made_key,
+            reloads,
+            metrics,
+        })
     }
 
     pub fn public_address(&self) -> SocketAddr {
@@ -101,6 +120,7 @@ impl Application {
         let (public, admin) = (self.public.handle(), self.admin.handle());
         let mut public_ended = actix_web::rt::spawn(self.public);
         let mut admin_ended = actix_web::rt::spawn(self.admin);
+        let reloading = actix_web::rt::spawn(async move { self.reloads.run(&self.metrics).await });
         let address = record_address(self.public_address);
         let mut node = actix_web::rt::spawn(Arc::clone(&self.node).run(address));
         tokio::select! {
@@ -113,6 +133,7 @@ impl Application {
         self.lifecycle.drain(&self.node, || self.gate.open(), &self.settings.drain).await;
         stop_listeners(&self.node, public, admin).await;
         node.abort();
+        reloading.abort();
         info!("stopped");
         Ok(())
     }

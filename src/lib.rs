@@ -13,16 +13,16 @@
 //! # The layout
 //!
 //! ```text
-//! main -> cli -> app -> listener -> { http, ws, drain } -> node -> { broker, hub } -> { room, close, backoff }
+//! main -> cli -> app -> listener -> { http, ws, drain } -> { access, node } -> { broker, hub } -> { room, close, backoff }
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
-//! whether the node is leaving, and the leaves `config`, `metrics`, `telemetry` and `tls`, which everyone may read and which
-//! know nothing but each other and `close`. [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
+//! whether the node is leaving, and the leaves `config`, `metrics`, `reload`, `telemetry` and `tls`, which everyone may read and which
+//! know nothing but each other and `close`. [`access`] is who may do what; [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
 //!
-//! **Publish.** [`http`] checks key, room and body; [`node::Node::publish`] has the broker take one atomic step: next
+//! **Publish.** [`http`] asks [`access`] who is there, checks room and body; [`node::Node::publish`] has the broker take one atomic step: next
 //! generation, new head, word to every node. Every node, the publishing one too, receives it by the same road. Its
 //! hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node confirms so many
 //! sockets; the publisher's answer adds the confirmations up.
@@ -37,6 +37,7 @@
 //! newer is sent. Another one, or a head that vanished or went backwards? Every socket is told to fetch again, spread
 //! out. Heads are also compared on a slow timer, so that a silent loss heals too.
 
+pub mod access;
 pub mod app;
 pub mod backoff;
 pub mod broker;
@@ -50,6 +51,7 @@ pub mod hub;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod reload;
 pub mod room;
 pub mod telemetry;
 pub mod tls;

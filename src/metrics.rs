@@ -28,7 +28,7 @@ macro_rules! label {
         impl $name {
             const LABELS: &[&str] = &[$($text),+];
 
-            const fn label(self) -> &'static str {
+            pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
         }
@@ -52,8 +52,21 @@ label! {
     /// How a publish ended.
     PublishResult {
         Ok => "ok", Unconfirmed => "unconfirmed", Duplicate => "duplicate", Unauthorized => "unauthorized",
-        Invalid => "invalid", RateLimited => "rate_limited", Unavailable => "unavailable",
+        Forbidden => "forbidden", Invalid => "invalid", RateLimited => "rate_limited", Unavailable => "unavailable",
     }
+}
+
+label! {
+    /// What is read again while the node runs.
+    WatchedFile {
+        PublishSecret => "publish_secret", PublishKeys => "publish_keys", OidcRules => "oidc_rules",
+        Webhooks => "webhooks", SubscriberKeys => "subscriber_keys", Certificate => "certificate",
+    }
+}
+
+label! {
+    /// What came of reading it.
+    Reload { Ok => "ok", Failed => "failed" }
 }
 
 label! {
@@ -87,6 +100,8 @@ pub struct Metrics {
     deliveries: IntCounterVec,
     pub confirmations_missing: IntCounter,
     pub messages_unreadable: IntCounter,
+    reloads: IntCounterVec,
+    reload_failing: IntGaugeVec,
     pub publish_duration: Histogram,
     pub delivery_lag: Histogram,
     pub redis: RedisMetrics,
@@ -145,6 +160,12 @@ impl Metrics {
                 "relay_messages_unreadable_total",
                 "Messages from Redis that could not be read and were dropped.",
             )?,
+            reloads: make.children(
+                "relay_reloads_total",
+                "Changed files that were read again, by result; a failed one leaves in force what was read before.",
+                &[("file", WatchedFile::LABELS), ("result", Reload::LABELS)],
+            )?,
+            reload_failing: make.files("relay_reload_failing", "1 while the newest content of a file is not in force.")?,
             publish_duration: make
                 .histogram("relay_publish_duration_seconds", "From a publish request read to its answer.")?,
             delivery_lag: make.histogram(
@@ -171,6 +192,13 @@ impl Metrics {
 
     pub fn published(&self, api: Api, result: PublishResult) {
         self.publishes.with_label_values(&[api.label(), result.label()]).inc();
+    }
+
+    /// A changed file was read again.
+    pub fn reloaded(&self, file: WatchedFile, taken: bool) {
+        let result = if taken { Reload::Ok } else { Reload::Failed };
+        self.reloads.with_label_values(&[file.label(), result.label()]).inc();
+        self.reload_failing.with_label_values(&[file.label()]).set(i64::from(!taken));
     }
 
     pub fn received(&self, source: Source) {
@@ -246,6 +274,14 @@ impl Maker {
             modes.with_label_values(&[mode.label()]).set(0);
         }
         Ok(modes)
+    }
+
+    fn files(&self, name: &str, help: &str) -> prometheus::Result<IntGaugeVec> {
+        let files = self.gauge_vec(name, help, &["file"])?;
+        for file in WatchedFile::LABELS {
+            files.with_label_values(&[file]).set(0);
+        }
+        Ok(files)
     }
 
     fn build_info(&self) -> prometheus::Result<()> {

@@ -168,6 +168,42 @@ impl Revision {
     }
 }
 
+/// Who published: the id of a key or of a rule, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Publisher(Arc<str>);
+
+/// A text is not the id of a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to {} letters, digits or ._:/@- characters", Publisher::MAX_BYTES)]
+pub struct PublisherError;
+
+impl Publisher {
+    pub const MAX_BYTES: usize = 128;
+
+    pub fn parse(id: &str) -> Result<Self, PublisherError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
+        let valid = (1..=Self::MAX_BYTES).contains(&id.len()) && id.bytes().all(plain);
+        if valid { Ok(Self(id.into())) } else { Err(PublisherError) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whoever shows the one key that the settings have.
+impl Default for Publisher {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl fmt::Display for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A moment on the broker's clock, in microseconds since 1970-01-01T00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(u64);
@@ -210,6 +246,8 @@ pub struct Publication {
     pub position: Position,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_by: Option<Publisher>,
     pub published_at: Timestamp,
 }
 

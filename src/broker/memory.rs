@@ -112,6 +112,7 @@ impl Broker for MemoryBroker {
             room: draft.room.clone(),
             position,
             revision: draft.revision,
+            published_by: draft.published_by,
             published_at: Timestamp::now(),
         };
         state.heads.insert(draft.room, publication.clone());

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RedisMode;
-use crate::room::{Position, Publication, Revision, RoomId, Timestamp};
+use crate::room::{Position, Publication, Publisher, Revision, RoomId, Timestamp};
 
 /// Names a node for its lifetime; a restarted node is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +59,7 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(300);
 pub struct Draft {
     pub room: RoomId,
     pub revision: Option<Revision>,
+    pub published_by: Option<Publisher>,
     /// Publish at most once per room and key within [`IDEMPOTENCY_WINDOW`].
     pub idempotency_key: Option<String>,
     /// How long the answer may take: so long a repeated call waits for the first one's.

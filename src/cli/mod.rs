@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to a terminal")]
 
 mod check_config;
+mod gen_key;
 mod healthcheck;
 mod publish;
 mod serve;
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, CONFIG_VARIABLE, Loaded};
+use crate::app::check_files;
+use crate::config::{self, BadSettings, CONFIG_VARIABLE, Loaded};
 
 /// The settings are bad (`EX_CONFIG` of `sysexits.h`). 1 is a failure while running; wrong usage is clap's 2.
 const BAD_SETTINGS: u8 = 78;
@@ -45,6 +47,8 @@ enum Command {
     },
     /// Publishes a refresh; succeeds if every live node confirmed that its apps were told.
     Publish(publish::Publish),
+    /// Makes a publish key: the secret for CI, and the entry for the keys file.
+    GenKey(gen_key::GenKey),
     /// Connects as an app does and prints what it is told.
     Watch(watch::Watch),
 }
@@ -64,10 +68,14 @@ impl ConfigFile {
         let path = self.path.clone().or_else(from_environment);
         let environment = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        config::load(path.as_deref().map(Path::new), environment).map_err(|error| {
-            eprintln!("refresh-relay: {error}");
-            ExitCode::from(BAD_SETTINGS)
-        })
+        config::load(path.as_deref().map(Path::new), environment).map_err(|error| bad_settings(&error))
+    }
+
+    /// The same, the content of every file that the settings name looked at too.
+    fn load_with_files(&self) -> Result<Loaded, ExitCode> {
+        let loaded = self.load()?;
+        check_files(&loaded.settings).map_err(|error| bad_settings(&error))?;
+        Ok(loaded)
     }
 }
 
@@ -79,9 +87,15 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(&cli.file),
         Some(Command::Healthcheck { url }) => healthcheck::run(url, &cli.file),
         Some(Command::Publish(publish)) => publish.run().map_err(|error| failed(&error)),
+        Some(Command::GenKey(gen_key)) => gen_key.run().map_err(|error| failed(&error)),
         Some(Command::Watch(watch)) => watch.run().map_err(|error| failed(&error)),
     };
     done.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn bad_settings(error: &BadSettings) -> ExitCode {
+    eprintln!("refresh-relay: {error}");
+    ExitCode::from(BAD_SETTINGS)
 }
 
 /// Says why something failed while running.

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::telemetry;
 
 pub(super) fn run(file: &ConfigFile) -> Result<(), ExitCode> {
-    let settings = file.load()?.settings;
+    let settings = file.load_with_files()?.settings;
     let running = || -> anyhow::Result<()> {
         telemetry::init(&settings.log)?;
         actix_web::rt::System::new().block_on(serve(settings))

@@ -94,16 +94,19 @@ const YEAR: u64 = 365 * 24 * 3600;
 fn read(from: &mut Reader) -> Settings {
     // By whether they were set, not by whether they can be read: one problem does not hide another, nor make one.
     let has_url = from.origin("redis.url").is_some();
-    let has_secret = ["publish.secret", "publish.secret_file"].iter().any(|key| from.origin(key).is_some());
+    let has_key = ["publish.secret", "publish.secret_file", "publish.keys_file"]
+        .iter()
+        .any(|key| from.origin(key).is_some());
     let redis = redis::read(from);
     let publish = PublishSettings {
         secret: from.secret("publish.secret", "publish.secret_file"),
+        keys_file: from.optional_text("publish.keys_file", parse::path),
         body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
         confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
     };
-    if (has_url || redis.is_some()) && !has_secret {
-        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET or \
-                       publish.secret_file (only the memory broker makes one by itself)";
+    if (has_url || redis.is_some()) && !has_key {
+        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET, publish.secret_file \
+                       or publish.keys_file (only the memory broker makes one by itself)";
         from.problem("publish.secret", None, message);
     }
     Settings {

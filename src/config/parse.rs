@@ -116,6 +116,11 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A file whose content is looked at elsewhere.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must be a file".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
 /// A file that can be read now; whether its content will do shows when it is used.
 pub fn readable_file(text: &str) -> Result<PathBuf, String> {
     match std::fs::read(text) {

@@ -31,6 +31,13 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problem {
+    /// Something wrong with the content of a file that `key` names.
+    pub fn in_file(key: &str, file: &Path, message: String) -> Self {
+        Self { key: key.to_owned(), origin: Some(file.display().to_string()), message }
+    }
+}
+
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
 

@@ -1,6 +1,6 @@
 //! A secret that cannot be printed, and can be read again when its file changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
@@ -21,6 +21,11 @@ impl Secret {
     pub fn from_file(path: PathBuf) -> Result<Self, String> {
         let value = read(&path)?.into();
         Ok(Self { value, file: Some(path) })
+    }
+
+    /// Where it was read from, if not given in the settings themselves.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The secret as it was when the settings were read.

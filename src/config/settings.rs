@@ -1,6 +1,7 @@
 //! The settings of a node, typed and valid. Each field is described where its default stands: `default.toml`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -92,8 +93,16 @@ impl WebsocketSettings {
 #[derive(Debug, Clone)]
 pub struct PublishSettings {
     pub secret: Option<Secret>,
+    pub keys_file: Option<PathBuf>,
     pub body_limit_bytes: usize,
     pub confirm_timeout: Duration,
+}
+
+impl PublishSettings {
+    /// Whether there is anyone who may publish.
+    pub fn has_key(&self) -> bool {
+        self.secret.is_some() || self.keys_file.is_some()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -11,11 +11,13 @@ use crate::broker::{BrokerStatus, NodeId, NodeRecord};
 use crate::drain::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::reload::{FileStatus, Reloads};
 
 pub struct Admin {
     pub node: Arc<Node>,
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
+    pub reloads: Arc<Reloads>,
     pub started: Instant,
 }
 
@@ -29,6 +31,7 @@ struct Status<'a> {
     rooms: usize,
     connections: u64,
     nodes: Vec<NodeRecord>,
+    files: Vec<FileStatus>,
 }
 
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -77,6 +80,7 @@ async fn status(admin: web::Data<Admin>) -> HttpResponse {
         rooms: admin.node.room_count(),
         connections: admin.node.connections(),
         nodes: admin.node.members(),
+        files: admin.reloads.status(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 pub mod admin;
 mod body;
-mod keys;
+mod credentials;
 mod partykit;
 mod path;
 mod problem;
@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-pub use self::keys::PublishKey;
 use self::path::Target;
 pub use self::takeover::take_over;
+use crate::access::Access;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -28,7 +28,7 @@ use crate::ws::Gate;
 pub struct Public {
     pub node: Arc<Node>,
     pub gate: Arc<Gate>,
-    pub key: PublishKey,
+    pub access: Access,
     pub metrics: Arc<Metrics>,
     pub max_room_bytes: usize,
     pub body_limit_bytes: usize,

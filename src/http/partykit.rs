@@ -11,8 +11,10 @@ use serde::de::IgnoredAny;
 
 use super::Public;
 use super::body::{self, BodyError};
+use super::credentials;
 use super::problem::RETRY_AFTER_SECONDS;
 use super::publishing::Publish;
+use crate::access::Grant;
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
 use crate::room::RoomId;
@@ -105,15 +107,18 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
 
 async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, public: &Public) -> HttpResponse {
     // The key first: who has none learns nothing of what else is wrong.
-    if !public.key.opens_partykit(request.headers()) {
+    let shown = credentials::partykit(request.headers());
+    let Some(grant) = shown.and_then(|shown| public.access.publisher(shown).ok()) else {
         public.metrics.published(Api::Partykit, PublishResult::Unauthorized);
         let status = if public.exact_status { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         return plain(status, NOTHING);
-    }
-    let publish = match read_publish(payload, room, public).await {
+    };
+    let publish = match read_publish(payload, room, &grant, public).await {
         Ok(publish) => publish,
         Err(refused) => {
-            public.metrics.published(Api::Partykit, PublishResult::Invalid);
+            let forbidden = refused.status == StatusCode::FORBIDDEN;
+            let result = if forbidden { PublishResult::Forbidden } else { PublishResult::Invalid };
+            public.metrics.published(Api::Partykit, result);
             return refused.into_response();
         }
     };
@@ -127,10 +132,18 @@ async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, publi
 }
 
 /// Whatever JSON the body holds, it means a refresh.
-async fn read_publish(payload: web::Payload, room: &str, public: &Public) -> Result<Publish, Refused> {
+async fn read_publish(
+    payload: web::Payload,
+    room: &str,
+    grant: &Grant,
+    public: &Public,
+) -> Result<Publish, Refused> {
     let refused = |status, text| Refused { status, text };
     let room = RoomId::parse(room, public.max_room_bytes)
         .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string())))?;
+    grant
+        .publish_to(&room)
+        .map_err(|denied| refused(StatusCode::FORBIDDEN, sentence(&denied.to_string())))?;
     let limit = public.body_limit_bytes;
     let body = body::read(payload, limit).await.map_err(|error| match error {
         BodyError::TooLarge => {
@@ -140,7 +153,8 @@ async fn read_publish(payload: web::Payload, room: &str, public: &Public) -> Res
     })?;
     serde_json::from_slice::<IgnoredAny>(&body)
         .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("The body is not JSON: {error}.")))?;
-    Ok(Publish { room, revision: None, idempotency_key: None, wait: None })
+    let publisher = grant.publisher.clone();
+    Ok(Publish { room, revision: None, publisher, idempotency_key: None, wait: None })
 }
 
 fn sentence(text: &str) -> String {

@@ -14,6 +14,7 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     BodyTooLarge,
@@ -27,6 +28,7 @@ impl Code {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -10,12 +10,13 @@ use super::Public;
 use crate::broker::{BrokerError, Draft, Tally};
 use crate::metrics::{Api, PublishResult};
 use crate::node::Receipt;
-use crate::room::{Revision, RoomId};
+use crate::room::{Publisher, Revision, RoomId};
 
 /// A publish request that was read and found good.
 pub struct Publish {
     pub room: RoomId,
     pub revision: Option<Revision>,
+    pub publisher: Publisher,
     pub idempotency_key: Option<String>,
     /// None = as configured.
     pub wait: Option<Duration>,
@@ -27,10 +28,11 @@ impl Publish {
     pub async fn run(self, api: Api, public: &Public) -> Result<Receipt, BrokerError> {
         let started = Instant::now();
         let (node, metrics) = (Arc::clone(&public.node), Arc::clone(&public.metrics));
-        let Self { room, revision, idempotency_key, wait } = self;
+        let Self { room, revision, publisher, idempotency_key, wait } = self;
         let answer_within = wait.unwrap_or(public.confirm_timeout);
         let publishing = spawn(async move {
-            let draft = Draft { room: room.clone(), revision, idempotency_key, answer_within };
+            let published_by = Some(publisher.clone());
+            let draft = Draft { room: room.clone(), revision, published_by, idempotency_key, answer_within };
             let published = node.publish(draft).await;
             metrics.publish_duration.observe(started.elapsed().as_secs_f64());
             let result = match &published {
@@ -44,9 +46,9 @@ impl Publish {
                 Ok(Receipt { publication, tally, duplicate }) => {
                     let Tally { expected, confirmed, connections } = *tally;
                     let position = publication.position;
-                    info!(%room, %position, expected, confirmed, connections, duplicate, "published");
+                    info!(%room, %publisher, %position, expected, confirmed, connections, duplicate, "published");
                 }
-                Err(error) => warn!(%room, %error, "not published"),
+                Err(error) => warn!(%room, %publisher, %error, "not published"),
             }
             published
         });

@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 
 use super::Public;
 use super::body::{self, BodyError};
+use super::credentials;
 use super::problem::{Code, Problem};
 use super::publishing::Publish;
+use crate::access::{Denied, Grant};
 use crate::broker::{BrokerError, Tally};
 use crate::metrics::{Api, PublishResult};
-use crate::room::{Position, Publication, Revision, RoomError, RoomId};
+use crate::room::{Position, Publication, Publisher, Revision, RoomError, RoomId};
 
 /// The longest idempotency key, in visible characters.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
@@ -38,6 +40,7 @@ struct RoomState<'a> {
     room: &'a RoomId,
     position: Option<Position>,
     revision: Option<&'a Revision>,
+    published_by: Option<&'a Publisher>,
     published_at: Option<String>,
     nodes: Nodes,
     connections: u64,
@@ -55,6 +58,7 @@ impl<'a> RoomState<'a> {
             room,
             position: head.map(|head| head.position),
             revision: head.and_then(|head| head.revision.as_ref()),
+            published_by: head.and_then(|head| head.published_by.as_ref()),
             published_at: head.map(|head| head.published_at.to_string()),
             nodes: Nodes { expected: tally.expected, confirmed: tally.confirmed },
             connections: tally.connections,
@@ -77,14 +81,15 @@ pub async fn refresh(
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
-    if let Err(problem) = authorize(request, public) {
-        public.metrics.published(Api::V1, PublishResult::Unauthorized);
-        return problem.into_response();
-    }
     let publish = match read_publish(request, payload, room, public).await {
         Ok(publish) => publish,
         Err(problem) => {
-            public.metrics.published(Api::V1, PublishResult::Invalid);
+            let result = match problem.code {
+                Code::Unauthorized => PublishResult::Unauthorized,
+                Code::Forbidden => PublishResult::Forbidden,
+                _ => PublishResult::Invalid,
+            };
+            public.metrics.published(Api::V1, result);
             return problem.into_response();
         }
     };
@@ -110,8 +115,9 @@ pub async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) ->
 }
 
 async fn report(request: &HttpRequest, room: Option<&str>, public: &Public) -> Result<HttpResponse, Problem> {
-    authorize(request, public)?;
+    let grant = authorize(request, public)?;
     let room = parse_room(room, public)?;
+    grant.read(&room).map_err(|denied| forbidden(&denied))?;
     let report = public.node.room(&room).await.map_err(|error| unavailable(&error))?;
     let report = report.ok_or_else(|| {
         Problem::new(Code::NotFound, "This room has neither been refreshed nor has it a connection.")
@@ -125,18 +131,29 @@ async fn read_publish(
     room: Option<&str>,
     public: &Public,
 ) -> Result<Publish, Problem> {
+    // The key first: who has none learns nothing of what else is wrong.
+    let grant = authorize(request, public)?;
     let room = parse_room(room, public)?;
+    grant.publish_to(&room).map_err(|denied| forbidden(&denied))?;
     let wait = parse_wait(request)?;
     let idempotency_key = parse_idempotency_key(request)?;
     let revision = parse_revision(payload, public.body_limit_bytes).await?;
-    Ok(Publish { room, revision, idempotency_key, wait })
+    Ok(Publish { room, revision, publisher: grant.publisher, idempotency_key, wait })
 }
 
-fn authorize(request: &HttpRequest, public: &Public) -> Result<(), Problem> {
-    if public.key.opens_v1(request.headers()) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::Unauthorized, "Send a publish key of this relay as Authorization: Bearer <key>."))
+fn authorize(request: &HttpRequest, public: &Public) -> Result<Grant, Problem> {
+    let shown = credentials::bearer(request.headers()).ok_or(Denied::Unknown);
+    shown.and_then(|shown| public.access.publisher(shown)).map_err(|denied| {
+        let detail = match denied {
+            Denied::Unknown => "Send a publish key of this relay as Authorization: Bearer <key>.".to_owned(),
+            denied => format!("Use another key: {denied}."),
+        };
+        Problem::new(Code::Unauthorized, detail)
+    })
+}
+
+fn forbidden(denied: &Denied) -> Problem {
+    Problem::new(Code::Forbidden, format!("Use another key, or have its entry changed: {denied}."))
 }
 
 fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {

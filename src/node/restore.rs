@@ -153,9 +153,15 @@ impl Node {
                 if !made_up_for {
                     let Publication { room, position, .. } = answered.clone();
                     warn!(%room, %position, "Redis lost a publication that was answered for, publishing it again");
-                    // Without the revision: several nodes may restore the same room, in any order.
+                    // Without revision and publisher: several nodes may restore the same room, in any order.
                     let answer_within = Duration::ZERO;
-                    let draft = Draft { room, revision: None, idempotency_key: None, answer_within };
+                    let draft = Draft {
+                        room,
+                        revision: None,
+                        published_by: None,
+                        idempotency_key: None,
+                        answer_within,
+                    };
                     let restored = self.publish(draft).await?;
                     self.acknowledged.replace(&restored.publication);
                 }

@@ -127,7 +127,13 @@ fn room(name: &str) -> RoomId {
 }
 
 fn draft(name: &str) -> Draft {
-    Draft { room: room(name), revision: None, idempotency_key: None, answer_within: ANSWER_WITHIN }
+    Draft {
+        room: room(name),
+        revision: None,
+        published_by: None,
+        idempotency_key: None,
+        answer_within: ANSWER_WITHIN,
+    }
 }
 
 async fn order(end: End) {

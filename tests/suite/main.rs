@@ -34,6 +34,7 @@ mod metrics;
 mod operators;
 mod partykit;
 mod publish;
+mod publish_keys;
 mod redis_loss;
 mod refusals;
 mod round_trip;

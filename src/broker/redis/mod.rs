@@ -104,6 +104,10 @@ fn open_object(draft: &Draft) -> serde_json::Result<String> {
         object += r#","revision":"#;
         object += &serde_json::to_string(revision)?;
     }
+    if let Some(publisher) = &draft.published_by {
+        object += r#","published_by":"#;
+        object += &serde_json::to_string(publisher)?;
+    }
     Ok(object)
 }
 

@@ -1,0 +1,209 @@
+//! Values that come from files and are read again when the files change.
+//!
+//! Contents are compared, not times: a Kubernetes Secret is swapped by a symlink far above the file. New content
+//! counts once it stood still from one look to the next, as a certificate and its key are not written in one step.
+//! SIGHUP takes it at once. Content that is no good leaves the value as it was; that is logged once, counted, and
+//! shown in `/status`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::metrics::{Metrics, WatchedFile};
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the files held, in their order; an error says which one cannot be read.
+type Contents = Result<Vec<Vec<u8>>, String>;
+
+type Parse<T> = dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync;
+
+/// A value parsed from files.
+pub struct Reloaded<T> {
+    name: WatchedFile,
+    files: Vec<PathBuf>,
+    parse: Box<Parse<T>>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    value: Arc<T>,
+    loaded_at: SystemTime,
+    error: Option<String>,
+    /// The contents that were judged last, good or bad.
+    judged: Contents,
+    /// The contents at the last look.
+    seen: Contents,
+}
+
+/// What `/status` tells of a watched file.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileStatus {
+    pub name: &'static str,
+    pub paths: Vec<PathBuf>,
+    /// When the value in force was read.
+    pub loaded_at: String,
+    /// Why newer content was not taken.
+    pub error: Option<String>,
+}
+
+impl<T> Reloaded<T> {
+    /// Reads the files for the first time. `parse` gets their contents in the same order; an error of its own need not
+    /// name the files.
+    pub fn load(
+        name: WatchedFile,
+        files: Vec<PathBuf>,
+        parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, String> {
+        let contents = read(&files)?;
+        let value = Arc::new(parse(&contents)?);
+        let state = State {
+            value,
+            loaded_at: SystemTime::now(),
+            error: None,
+            judged: Ok(contents.clone()),
+            seen: Ok(contents),
+        };
+        Ok(Arc::new(Self { name, files, parse: Box::new(parse), state: Mutex::new(state) }))
+    }
+
+    /// The value in force.
+    pub fn current(&self) -> Arc<T> {
+        Arc::clone(&self.state().value)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reloaded value of any type.
+pub trait Watched: Send + Sync {
+    /// Looks at the files; with `at_once`, without waiting for their contents to stand still.
+    fn look(&self, at_once: bool, metrics: &Metrics);
+    fn status(&self) -> FileStatus;
+}
+
+impl<T: Send + Sync> Watched for Reloaded<T> {
+    fn look(&self, at_once: bool, metrics: &Metrics) {
+        let contents = read(&self.files);
+        let mut state = self.state();
+        let settled = at_once || contents == state.seen;
+        let is_news = contents != state.judged;
+        state.seen.clone_from(&contents);
+        if !settled || !is_news {
+            return;
+        }
+        let parsed = contents.as_ref().map_err(Clone::clone).and_then(|contents| (self.parse)(contents));
+        state.judged = contents;
+        let (name, files) = (self.name.label(), &self.files);
+        metrics.reloaded(self.name, parsed.is_ok());
+        match parsed {
+            Ok(value) => {
+                state.value = Arc::new(value);
+                state.loaded_at = SystemTime::now();
+                state.error = None;
+                info!(name, ?files, "read again");
+            }
+            Err(problem) => {
+                error!(name, ?files, problem, "not read again, what was read before stays in force");
+                state.error = Some(problem);
+            }
+        }
+    }
+
+    fn status(&self) -> FileStatus {
+        let state = self.state();
+        FileStatus {
+            name: self.name.label(),
+            paths: self.files.clone(),
+            loaded_at: humantime::format_rfc3339_millis(state.loaded_at).to_string(),
+            error: state.error.clone(),
+        }
+    }
+}
+
+fn read(files: &[PathBuf]) -> Contents {
+    let one = |file: &PathBuf| {
+        fs::read(file).map_err(|error| format!("cannot read the file {}: {error}", file.display()))
+    };
+    files.iter().map(one).collect()
+}
+
+/// Everything that is read again while the node runs.
+#[derive(Default)]
+pub struct Reloads {
+    watched: Vec<Arc<dyn Watched>>,
+}
+
+impl Reloads {
+    pub fn add<T: Send + Sync + 'static>(&mut self, watched: &Arc<Reloaded<T>>) {
+        self.watched.push(Arc::clone(watched) as Arc<dyn Watched>);
+    }
+
+    pub fn status(&self) -> Vec<FileStatus> {
+        self.watched.iter().map(|watched| watched.status()).collect()
+    }
+
+    /// Looks after the files until dropped. SIGHUP has them all looked at, and never ends the process.
+    pub async fn run(&self, metrics: &Metrics) {
+        let mut hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| warn!(%error, "SIGHUP cannot be heard; files are still looked at"))
+            .ok();
+        loop {
+            let hung_up = async {
+                match &mut hangups {
+                    Some(hangups) => hangups.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let at_once = tokio::select! {
+                _ = hung_up => true,
+                () = sleep(INTERVAL) => false,
+            };
+            for watched in &self.watched {
+                watched.look(at_once, metrics);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(contents: &[Vec<u8>]) -> Result<u32, String> {
+        String::from_utf8_lossy(&contents[0]).trim().parse().map_err(|_| "not a number".to_owned())
+    }
+
+    #[test]
+    fn content_counts_once_it_stands_still_and_bad_content_changes_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metrics = Metrics::new().unwrap();
+        let write = |text: &str| fs::write(file.path(), text).unwrap();
+        write("1");
+        let value = Reloaded::load(WatchedFile::PublishKeys, vec![file.path().to_owned()], number).unwrap();
+        write("2");
+        value.look(false, &metrics);
+        assert_eq!(*value.current(), 1);
+        value.look(false, &metrics);
+        assert_eq!(*value.current(), 2);
+        write("three");
+        value.look(true, &metrics);
+        assert_eq!(*value.current(), 2);
+        assert_eq!(value.status().error.as_deref(), Some("not a number"));
+        fs::remove_file(file.path()).unwrap();
+        value.look(true, &metrics);
+        assert!(value.status().error.unwrap().starts_with("cannot read the file"));
+        write("2");
+        value.look(true, &metrics);
+        assert_eq!(value.status().error, None);
+    }
+}
