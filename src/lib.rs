@@ -17,15 +17,16 @@
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
-//! whether the node is leaving, and the leaves `config`, `metrics`, `reload`, `telemetry` and `tls`, which everyone may read and which
-//! know nothing but each other and `close`. [`access`] is who may do what; [`broker`] is the bus between nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
+//! whether the node is leaving, and the leaves `config`, `metrics`, `reload`, `telemetry` and `tls`, which everyone may
+//! read and which know nothing but each other and `close`. [`access`] is who may do what. [`broker`] is the bus between
+//! nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
 //!
-//! **Publish.** [`http`] asks [`access`] who is there, checks room and body; [`node::Node::publish`] has the broker take one atomic step: next
-//! generation, new head, word to every node. Every node, the publishing one too, receives it by the same road. Its
-//! hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node confirms so many
-//! sockets; the publisher's answer adds the confirmations up.
+//! **Publish.** [`http`] asks [`access`] who is there, and checks room and body; [`node::Node::publish`] has the broker
+//! take one atomic step: next generation, new head, word to every node. Every node, the publishing one too, receives it
+//! by the same road. Its hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node
+//! confirms so many sockets; the publisher's answer adds the confirmations up.
 //!
 //! **Connect.** [`ws::Gate`] refuses before the upgrade, with a plain status. A connection is seated first, then the
 //! room's head is looked at: what is published in between comes twice or once, never not at all.

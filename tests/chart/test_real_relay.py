@@ -42,6 +42,16 @@ def test_the_relay_accepts_the_settings_of_every_cell(cell, tmp_path):
                 assert in_force[section][key] == value, f"{section}.{key}"
 
 
+def test_the_relay_takes_keys_from_a_secret_that_a_setting_names(tmp_path):
+    manifests = render({"settingsFromSecrets": {"publish.keys_file": {"secret": "relay-keys", "key": "keys.toml"}}})
+    env = mounted(manifests, tmp_path)
+    entry = run("gen-key", "--id", "ci", "--secret-file", str(tmp_path / "secret")).stdout
+    (tmp_path / "publish.keys_file").write_text(entry)
+    with node(env=env) as pod:
+        status, answer = pod.publish("room", (tmp_path / "secret").read_text().strip())
+        assert (status, answer["published_by"]) == (200, "ci")
+
+
 def test_values_hold_every_setting_with_the_default_of_the_relay():
     defaults = tomllib().loads(run("check-config").stdout)
     for section, settings in defaults.items():

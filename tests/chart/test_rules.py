@@ -67,6 +67,7 @@ def test_alerts_ask_only_for_metrics_of_the_contract(alert):
             assert label in labels, f"{name} has no label {label}"
             assert set(pattern.split("|")) <= labels[label], f"{name} has no {label} {pattern}"
     labels = {"le"} | contract.TARGET_LABELS
+    labels = labels.union(*(known[name][1] for name, _ in query.selectors if name not in contract.BUILT_IN))
     assert query.grouped_by <= labels
 
 

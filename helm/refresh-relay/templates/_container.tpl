@@ -55,6 +55,10 @@ volumeMounts:
 - name: RELAY_REDIS__SENTINEL_PASSWORD_FILE
   value: {{ include "refresh-relay.secretsPath" . }}/redis-sentinel-password
 {{- end }}
+{{- range $setting, $_ := .Values.settingsFromSecrets }}
+- name: RELAY_{{ $setting | replace "." "__" | upper }}
+  value: {{ include "refresh-relay.secretsPath" $ }}/{{ $setting }}
+{{- end }}
 {{- end }}
 
 {{- define "refresh-relay.probe" -}}

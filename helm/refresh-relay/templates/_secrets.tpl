@@ -67,6 +67,13 @@ projected:
             path: redis-sentinel-password
           {{- end }}
     {{- end }}
+    {{- range $setting, $from := .Values.settingsFromSecrets }}
+    - secret:
+        name: {{ $from.secret }}
+        items:
+          - key: {{ $from.key }}
+            path: {{ $setting }}
+    {{- end }}
     {{- with .Values.redis.tls }}
     {{- if .existingSecret }}
     - secret:

@@ -2,6 +2,8 @@
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
+WATCHED_FILES = {"publish_secret", "publish_keys", "oidc_rules", "webhooks", "subscriber_keys", "certificate"}
+
 # name -> (kind, labels with their fixed values; None where values are free)
 METRICS = {
     "relay_connections": (GAUGE, {}),
@@ -22,9 +24,13 @@ METRICS = {
         COUNTER,
         {
             "api": {"partykit", "v1"},
-            "result": {"ok", "unconfirmed", "duplicate", "unauthorized", "invalid", "rate_limited", "unavailable"},
+            "result": {
+                "ok", "unconfirmed", "duplicate", "unauthorized", "forbidden", "invalid", "rate_limited", "unavailable",
+            },
         },
     ),
+    "relay_reloads_total": (COUNTER, {"file": WATCHED_FILES, "result": {"ok", "failed"}}),
+    "relay_reload_failing": (GAUGE, {"file": WATCHED_FILES}),
     "relay_publications_received_total": (COUNTER, {"source": {"live", "reconcile"}}),
     "relay_deliveries_total": (COUNTER, {"outcome": {"sent", "conflated", "replayed"}}),
     "relay_confirmations_missing_total": (COUNTER, {}),

@@ -72,9 +72,9 @@ class Node:
         with urllib.request.urlopen(f"http://{getattr(self, listener)}{path}", timeout=10) as answer:
             return answer.read().decode()
 
-    def publish(self, room):
+    def publish(self, room, key=KEY):
         request = urllib.request.Request(
-            f"http://{self.public}/v1/rooms/{room}/refresh", method="POST", headers={"Authorization": f"Bearer {KEY}"}
+            f"http://{self.public}/v1/rooms/{room}/refresh", method="POST", headers={"Authorization": f"Bearer {key}"}
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
