@@ -12,7 +12,7 @@ const ROOM: &str = "featurevisor";
 const PATH: &str = "/party/featurevisor";
 
 /// Counters and gauges with the one label that each may have, and all its values.
-const SAMPLES: [(&str, &str, &[&str]); 13] = [
+const SAMPLES: [(&str, &str, &[&str]); 14] = [
     ("relay_connections", "", &[]),
     ("relay_rooms", "", &[]),
     ("relay_draining", "", &[]),
@@ -33,11 +33,14 @@ const SAMPLES: [(&str, &str, &[&str]); 13] = [
     ("relay_confirmations_missing_total", "", &[]),
     ("relay_redis_link_up", "", &[]),
     ("relay_redis_reconnects_total", "cause", &["closed", "probe", "error"]),
+    ("relay_reload_failing", "file", &FILES),
     ("process_open_fds", "", &[]),
 ];
+const FILES: [&str; 6] =
+    ["publish_secret", "publish_keys", "oidc_rules", "webhooks", "subscriber_keys", "certificate"];
 const APIS: [&str; 2] = ["partykit", "v1"];
-const RESULTS: [&str; 7] =
-    ["ok", "unconfirmed", "duplicate", "unauthorized", "invalid", "rate_limited", "unavailable"];
+const RESULTS: [&str; 8] =
+    ["ok", "unconfirmed", "duplicate", "unauthorized", "forbidden", "invalid", "rate_limited", "unavailable"];
 const HISTOGRAMS: [&str; 3] =
     ["relay_publish_duration_seconds", "relay_delivery_lag_seconds", "relay_redis_probe_seconds"];
 
@@ -62,6 +65,11 @@ fn expect_all_present(metrics: &Metrics) {
         }
     }
     assert_eq!(metrics.of("relay_publishes_total").len(), APIS.len() * RESULTS.len());
+    for file in FILES {
+        for result in ["ok", "failed"] {
+            metrics.value("relay_reloads_total", &[("file", file), ("result", result)]);
+        }
+    }
     for name in HISTOGRAMS {
         metrics.value(&format!("{name}_count"), &[]);
         metrics.value(&format!("{name}_sum"), &[]);
@@ -220,7 +228,7 @@ async fn refused_publishes_are_counted_by_api_and_result() {
     ] {
         request.send(node.public).await;
     }
-    let wanted = [("partykit", [1, 0, 0, 1, 2, 0, 0]), ("v1", [1, 0, 2, 1, 3, 0, 0])];
+    let wanted = [("partykit", [1, 0, 0, 1, 0, 2, 0, 0]), ("v1", [1, 0, 2, 1, 0, 3, 0, 0])];
     let metrics = node.metrics().await;
     for (api, counts) in wanted {
         for (result, count) in RESULTS.iter().zip(counts) {
