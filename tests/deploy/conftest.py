@@ -1,30 +1,5 @@
-"""Skips, by name, what needs a tool that is not there."""
-
-import os
-import shutil
-
-import pytest
-
-TOOLS = ("nginx", "haproxy", "docker-compose", "redis-server", "curl", "openssl")
+pytest_plugins = ["support.needs"]
 
 
 def pytest_addoption(parser):
     parser.addoption("--clients", type=int, default=60, help="clients of the rolling restart")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "needs(*tools): programs that the test runs; `refresh-relay` is the one of RELAY_BINARY")
-
-
-def pytest_runtest_setup(item):
-    for mark in item.iter_markers("needs"):
-        for tool in mark.args:
-            if not there(tool):
-                pytest.skip(f"{tool} cannot be had")
-
-
-def there(tool):
-    if tool == "refresh-relay":
-        return "RELAY_BINARY" in os.environ
-    assert tool in TOOLS, tool
-    return shutil.which(tool) is not None
