@@ -23,12 +23,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What the files held, in their order; an error says which one cannot be read.
 type Contents = Result<Vec<Vec<u8>>, String>;
 
+/// Which further files the content of the first one names.
+type Named = dyn Fn(&[u8]) -> Vec<PathBuf> + Send + Sync;
+
 type Parse<T> = dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync;
 
 /// A value parsed from files.
 pub struct Reloaded<T> {
     name: WatchedFile,
     files: Vec<PathBuf>,
+    named: Box<Named>,
     parse: Box<Parse<T>>,
     state: Mutex<State<T>>,
 }
@@ -62,7 +66,17 @@ impl<T> Reloaded<T> {
         files: Vec<PathBuf>,
         parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, String> {
-        let contents = read(&files)?;
+        Self::load_naming(name, files, |_| Vec::new(), parse)
+    }
+
+    /// The same, with files that the content of the first one names: `parse` gets their contents after the others.
+    pub fn load_naming(
+        name: WatchedFile,
+        files: Vec<PathBuf>,
+        named: impl Fn(&[u8]) -> Vec<PathBuf> + Send + Sync + 'static,
+        parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, String> {
+        let contents = read(&files, &named)?;
         let value = Arc::new(parse(&contents)?);
         let state = State {
             value,
@@ -71,7 +85,8 @@ impl<T> Reloaded<T> {
             judged: Ok(contents.clone()),
             seen: Ok(contents),
         };
-        Ok(Arc::new(Self { name, files, parse: Box::new(parse), state: Mutex::new(state) }))
+        let (named, parse) = (Box::new(named), Box::new(parse));
+        Ok(Arc::new(Self { name, files, named, parse, state: Mutex::new(state) }))
     }
 
     /// The value in force.
@@ -93,7 +108,7 @@ pub trait Watched: Send + Sync {
 
 impl<T: Send + Sync> Watched for Reloaded<T> {
     fn look(&self, at_once: bool, metrics: &Metrics) {
-        let contents = read(&self.files);
+        let contents = read(&self.files, &self.named);
         let mut state = self.state();
         let settled = at_once || contents == state.seen;
         let is_news = contents != state.judged;
@@ -130,11 +145,16 @@ impl<T: Send + Sync> Watched for Reloaded<T> {
     }
 }
 
-fn read(files: &[PathBuf]) -> Contents {
+fn read(files: &[PathBuf], named: &Named) -> Contents {
     let one = |file: &PathBuf| {
         fs::read(file).map_err(|error| format!("cannot read the file {}: {error}", file.display()))
     };
-    files.iter().map(one).collect()
+    let mut contents = files.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let named = contents.first().map(|first| named(first)).unwrap_or_default();
+    for file in &named {
+        contents.push(one(file)?);
+    }
+    Ok(contents)
 }
 
 /// Everything that is read again while the node runs.
@@ -205,5 +225,34 @@ mod tests {
         write("2");
         value.look(true, &metrics);
         assert_eq!(value.status().error, None);
+    }
+
+    #[test]
+    fn files_that_a_file_names_are_read_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+        write("list", "a");
+        write("a", "1");
+        let base = folder.path().to_owned();
+        let named = move |list: &[u8]| {
+            String::from_utf8_lossy(list).split_whitespace().map(|name| base.join(name)).collect()
+        };
+        let sum = |contents: &[Vec<u8>]| {
+            contents[1..].iter().map(|content| number(std::slice::from_ref(content))).sum::<Result<u32, _>>()
+        };
+        let value = Reloaded::load_naming(WatchedFile::Webhooks, vec![path("list")], named, sum).unwrap();
+        assert_eq!(*value.current(), 1);
+        write("a", "2");
+        value.look(true, &metrics);
+        assert_eq!(*value.current(), 2);
+        write("list", "a b");
+        value.look(true, &metrics);
+        assert!(value.status().error.unwrap().contains("cannot read the file"));
+        assert_eq!(*value.current(), 2);
+        write("b", "40");
+        value.look(true, &metrics);
+        assert_eq!(*value.current(), 42);
     }
 }

@@ -4,6 +4,7 @@
 
 mod keys;
 mod scope;
+pub mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;

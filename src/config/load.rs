@@ -9,7 +9,7 @@ use super::reader::{Problem, Reader};
 use super::redis;
 use super::settings::{
     DrainSettings, LogFormat, LogSettings, PublishSettings, RoomSettings, ServerSettings, Settings,
-    WebsocketSettings,
+    WebhookSettings, WebsocketSettings,
 };
 
 /// The defaults, documented: the file is the truth.
@@ -129,6 +129,10 @@ fn read(from: &mut Reader) -> Settings {
             wire: from.text("websocket.wire", parse::wire),
         },
         publish,
+        webhooks: WebhookSettings {
+            file: from.optional_text("webhooks.file", parse::path),
+            body_limit_bytes: from.size("webhooks.body_limit_bytes", 2..=1 << 30),
+        },
         rooms: RoomSettings {
             max_name_bytes: from.size("rooms.max_name_bytes", 1..=4096),
             replay_window: from.seconds("rooms.replay_window_seconds", 0..=3600),

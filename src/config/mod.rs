@@ -15,5 +15,5 @@ pub use self::redis::{
 pub use self::secret::Secret;
 pub use self::settings::{
     DrainSettings, LogFormat, LogSettings, OriginRule, PublishSettings, RoomSettings, ServerSettings,
-    Settings, WebsocketSettings, WireKind,
+    Settings, WebhookSettings, WebsocketSettings, WireKind,
 };

@@ -15,6 +15,7 @@ pub struct Settings {
     pub admin_bind: SocketAddr,
     pub websocket: WebsocketSettings,
     pub publish: PublishSettings,
+    pub webhooks: WebhookSettings,
     pub rooms: RoomSettings,
     /// None = the memory broker.
     pub redis: Option<RedisSettings>,
@@ -103,6 +104,13 @@ impl PublishSettings {
     pub fn has_key(&self) -> bool {
         self.secret.is_some() || self.keys_file.is_some()
     }
+}
+
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// None = no webhooks are expected.
+    pub file: Option<PathBuf>,
+    pub body_limit_bytes: usize,
 }
 
 #[derive(Debug, Clone)]
