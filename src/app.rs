@@ -10,15 +10,15 @@ use actix_web::web;
 use anyhow::Context;
 use tracing::info;
 
-use crate::access::{self, Access};
+use crate::access::{self, Access, webhook};
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
 use crate::capacity::Capacity;
 use crate::config::{BadSettings, Settings};
 use crate::drain::Lifecycle;
-use crate::http::Public;
 use crate::http::admin::Admin;
+use crate::http::{Expected, Public};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
@@ -27,7 +27,27 @@ use crate::ws::Gate;
 
 /// Reads every file that the settings name, as [`Application::build`] does; an error names all that are no good.
 pub fn check_files(settings: &Settings) -> Result<(), BadSettings> {
-    Access::new(&settings.publish, None, &mut Reloads::default()).map(drop)
+    read_files(settings, None, &mut Reloads::default()).map(drop)
+}
+
+/// Who may publish, and whose webhooks are expected.
+fn read_files(
+    settings: &Settings,
+    made_key: Option<&str>,
+    reloads: &mut Reloads,
+) -> Result<(Access, Option<Expected>), BadSettings> {
+    let access = Access::new(&settings.publish, made_key, reloads);
+    let webhooks = webhook::load(&settings.webhooks, reloads);
+    match (access, webhooks) {
+        (Ok(access), Ok(webhooks)) => {
+            let body_limit_bytes = settings.webhooks.body_limit_bytes;
+            Ok((access, webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes })))
+        }
+        (access, webhooks) => {
+            let problems = access.err().into_iter().chain(webhooks.err());
+            Err(BadSettings(problems.flat_map(|bad| bad.0).collect()))
+        }
+    }
 }
 
 /// A node with its listeners bound.
@@ -55,7 +75,7 @@ impl Application {
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
         let made_key = (!settings.publish.has_key()).then(access::generate_secret);
         let mut reloads = Reloads::default();
-        let access = Access::new(&settings.publish, made_key.as_deref(), &mut reloads)?;
+        let (access, webhooks) = read_files(&settings, made_key.as_deref(), &mut reloads)?;
         let reloads = Arc::new(reloads);
         let gate = Arc::new(Gate::new(
             &settings,
@@ -68,6 +88,7 @@ impl Application {
             node: Arc::clone(&node),
             gate: Arc::clone(&gate),
             access,
+            webhooks,
             metrics: Arc::clone(&metrics),
             max_room_bytes: settings.rooms.max_name_bytes,
             body_limit_bytes: settings.publish.body_limit_bytes,

@@ -45,14 +45,14 @@ label! {
 
 label! {
     /// Which form of publishing was used.
-    Api { Partykit => "partykit", V1 => "v1" }
+    Api { Partykit => "partykit", V1 => "v1", Webhook => "webhook" }
 }
 
 label! {
     /// How a publish ended.
     PublishResult {
         Ok => "ok", Unconfirmed => "unconfirmed", Duplicate => "duplicate", Unauthorized => "unauthorized",
-        Forbidden => "forbidden", Invalid => "invalid", RateLimited => "rate_limited", Unavailable => "unavailable",
+        Ignored => "ignored", Forbidden => "forbidden", Invalid => "invalid", RateLimited => "rate_limited", Unavailable => "unavailable",
     }
 }
 

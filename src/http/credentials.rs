@@ -17,7 +17,7 @@ pub fn partykit(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// The value of a header that is there exactly once: of two, it is not known which one is meant.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name);
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value.as_bytes()),

@@ -9,6 +9,7 @@ mod problem;
 mod publishing;
 mod takeover;
 mod v1;
+mod webhook;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use self::path::Target;
 pub use self::takeover::take_over;
+pub use self::webhook::Expected;
 use crate::access::Access;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
@@ -29,6 +31,8 @@ pub struct Public {
     pub node: Arc<Node>,
     pub gate: Arc<Gate>,
     pub access: Access,
+    /// None = no webhooks are expected.
+    pub webhooks: Option<Expected>,
     pub metrics: Arc<Metrics>,
     pub max_room_bytes: usize,
     pub body_limit_bytes: usize,
@@ -50,6 +54,9 @@ pub async fn public(
         Target::Unknown => partykit::not_found(),
         Target::Refresh(room) => v1::refresh(&request, payload, room.as_deref(), &public).await,
         Target::Room(room) => v1::room(&request, room.as_deref(), &public).await,
+        Target::Webhook { room, kind } => {
+            webhook::deliver(&request, payload, room.as_deref(), kind, &public).await
+        }
         Target::UnknownV1 => v1::not_found(),
     }
 }

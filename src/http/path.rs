@@ -19,6 +19,11 @@ pub enum Target<'a> {
     Room(Option<Cow<'a, str>>),
     /// `/v1/rooms/<room>/refresh`.
     Refresh(Option<Cow<'a, str>>),
+    /// `/v1/rooms/<room>/webhooks/<kind>`.
+    Webhook {
+        room: Option<Cow<'a, str>>,
+        kind: &'a str,
+    },
     /// Anything else below `/v1`.
     UnknownV1,
     Unknown,
@@ -34,6 +39,7 @@ impl<'a> Target<'a> {
             }
             ["v1", "rooms", room] => Self::Room(decode(room)),
             ["v1", "rooms", room, "refresh"] => Self::Refresh(decode(room)),
+            ["v1", "rooms", room, "webhooks", kind] => Self::Webhook { room: decode(room), kind },
             ["v1", ..] => Self::UnknownV1,
             _ => Self::Unknown,
         }
@@ -68,6 +74,8 @@ mod tests {
             ("/v1/rooms/a%2Fb", &Target::Room(decoded("a/b"))),
             ("/v1/rooms/%ff", &Target::Room(None)),
             ("/v1/rooms/r/refresh/", &Target::UnknownV1),
+            ("/v1/rooms/r%20m/webhooks/github", &Target::Webhook { room: decoded("r m"), kind: "github" }),
+            ("/v1/rooms/r/webhooks", &Target::UnknownV1),
             ("/v1", &Target::UnknownV1),
             ("/v1x", &Target::Unknown),
         ] {

@@ -45,6 +45,6 @@ fn not_upgraded(target: &Target<'_>, head: &RequestHead) -> HttpResponse {
         Target::Party { .. } => plain(StatusCode::OK, partykit::NOTHING),
         Target::UnknownParty(party) => partykit::unknown_party(party),
         Target::Unknown => partykit::not_found(),
-        Target::Room(_) | Target::Refresh(_) | Target::UnknownV1 => v1::not_found(),
+        Target::Room(_) | Target::Refresh(_) | Target::Webhook { .. } | Target::UnknownV1 => v1::not_found(),
     }
 }

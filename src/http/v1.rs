@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -81,19 +82,15 @@ pub async fn refresh(
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
-    let publish = match read_publish(request, payload, room, public).await {
-        Ok(publish) => publish,
-        Err(problem) => {
-            let result = match problem.code {
-                Code::Unauthorized => PublishResult::Unauthorized,
-                Code::Forbidden => PublishResult::Forbidden,
-                _ => PublishResult::Invalid,
-            };
-            public.metrics.published(Api::V1, result);
-            return problem.into_response();
-        }
-    };
-    match publish.run(Api::V1, public).await {
+    match read_publish(request, payload, room, public).await {
+        Ok(publish) => answer(publish, Api::V1, public).await,
+        Err(problem) => refuse(problem, Api::V1, public),
+    }
+}
+
+/// Publishes, and tells what came of it.
+pub async fn answer(publish: Publish, api: Api, public: &Public) -> HttpResponse {
+    match publish.run(api, public).await {
         Ok(receipt) => {
             let publication = &receipt.publication;
             let state = RoomState::new(&publication.room, Some(publication), receipt.tally);
@@ -101,6 +98,17 @@ pub async fn refresh(
         }
         Err(error) => unavailable(&error).into_response(),
     }
+}
+
+/// Counts a request to publish that is refused.
+pub fn refuse(problem: Problem, api: Api, public: &Public) -> HttpResponse {
+    let result = match problem.code {
+        Code::Unauthorized => PublishResult::Unauthorized,
+        Code::Forbidden => PublishResult::Forbidden,
+        _ => PublishResult::Invalid,
+    };
+    public.metrics.published(api, result);
+    problem.into_response()
 }
 
 /// `GET /v1/rooms/<room>`.
@@ -156,7 +164,7 @@ fn forbidden(denied: &Denied) -> Problem {
     Problem::new(Code::Forbidden, format!("Use another key, or have its entry changed: {denied}."))
 }
 
-fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {
+pub fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {
     let parsed = room.ok_or(RoomError::NotUtf8);
     parsed
         .and_then(|room| RoomId::parse(room, public.max_room_bytes))
@@ -189,14 +197,18 @@ fn parse_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Proble
     }
 }
 
-async fn parse_revision(payload: web::Payload, limit: usize) -> Result<Option<Revision>, Problem> {
-    let invalid = |detail: String| Problem::new(Code::InvalidBody, detail);
-    let body = body::read(payload, limit).await.map_err(|error| match error {
+pub async fn read_body(payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
+    body::read(payload, limit).await.map_err(|error| match error {
         BodyError::TooLarge => {
             Problem::new(Code::BodyTooLarge, format!("The body is larger than {limit} bytes."))
         }
-        BodyError::Broken => invalid("The body did not arrive whole.".to_owned()),
-    })?;
+        BodyError::Broken => Problem::new(Code::InvalidBody, "The body did not arrive whole."),
+    })
+}
+
+async fn parse_revision(payload: web::Payload, limit: usize) -> Result<Option<Revision>, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidBody, detail);
+    let body = read_body(payload, limit).await?;
     if body.is_empty() {
         return Ok(None);
     }
@@ -213,13 +225,13 @@ fn unavailable(error: &BrokerError) -> Problem {
     Problem::new(Code::BrokerUnavailable, format!("Not possible now, try again: {error}."))
 }
 
-fn method_not_allowed(allow: &'static str) -> HttpResponse {
+pub fn method_not_allowed(allow: &'static str) -> HttpResponse {
     let problem = Problem::new(Code::MethodNotAllowed, format!("Use {allow} on this path."));
     let mut response = problem.into_response();
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
     response
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+pub fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status).json(body)
 }

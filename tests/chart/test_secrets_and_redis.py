@@ -42,10 +42,11 @@ def test_secret_files_are_readable_by_the_relay_only():
     assert render().pod["securityContext"]["fsGroup"] == render().pod["securityContext"]["runAsGroup"]
 
 
-def test_a_setting_that_names_a_file_can_come_from_a_secret():
-    manifests = render({"settingsFromSecrets": {"publish.keys_file": {"secret": "relay-keys", "key": "keys.toml"}}})
-    assert manifests.secret_files["publish.keys_file"] == ("relay-keys", "keys.toml")
-    assert manifests.env["RELAY_PUBLISH__KEYS_FILE"] == f"{PATH}/publish.keys_file"
+@pytest.mark.parametrize("setting", ["publish.keys_file", "webhooks.file"])
+def test_a_setting_that_names_a_file_can_come_from_a_secret(setting):
+    manifests = render({"settingsFromSecrets": {setting: {"secret": "relay-files", "key": "file.toml"}}})
+    assert manifests.secret_files[setting] == ("relay-files", "file.toml")
+    assert manifests.env["RELAY_" + setting.replace(".", "__").upper()] == f"{PATH}/{setting}"
 
 
 def test_standalone_redis_with_user_and_password():

@@ -207,3 +207,19 @@ def test_the_workflow_tells_the_apps_between_upload_and_push(nodes):
     (tell,) = [step for step in workflow["jobs"]["publish"]["steps"] if step.get("name") == "Tell the apps"]
     assert set(tell["with"]) <= set(action["inputs"])
     assert {name for name, declared in action["inputs"].items() if declared.get("required")} <= set(tell["with"])
+
+
+@pytest.mark.needs("openssl")
+def test_the_webhooks_file_and_the_command_of_the_readme_tell_the_apps(tmp_path):
+    secret = "the secret of a webhook for tests"
+    (tmp_path / "secret").write_text(secret)
+    file = tmp_path / "webhooks.toml"
+    file.write_text(recipes.from_readme("toml").replace("/run/secrets/relay-webhook", str(tmp_path / "secret")))
+    with cluster(1, {"RELAY_WEBHOOKS__FILE": str(file)}) as (member,):
+        socket = member.node.connect("featurevisor")
+        command = recipes.from_readme("sh").replace("https://relay.example.com", f"http://{member.public}")
+        for given, code in [(secret, 0), ("another secret", 22)]:
+            finished = recipes.shell(command, tmp_path, {"WEBHOOK_SECRET": given})
+            assert finished.code == code, finished.log
+        assert socket.recv(100).endswith(b'{"type":"refresh"}')
+        assert told(member.public, "featurevisor")["published_by"] == "webhook:site"

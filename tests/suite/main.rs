@@ -44,4 +44,5 @@ mod start;
 mod support;
 mod tls_and_acl;
 mod topologies;
+mod webhooks;
 mod websocket;

@@ -53,6 +53,7 @@ async fn check_config_prints_the_documented_defaults() {
         ("websocket.subprotocols", "[]"),
         ("publish.body_limit_bytes", "65536"),
         ("publish.confirm_timeout_ms", "1000"),
+        ("webhooks.body_limit_bytes", "1048576"),
         ("rooms.max_name_bytes", "256"),
         ("rooms.replay_window_seconds", "30"),
         ("rooms.head_ttl_seconds", "2592000"),

@@ -23,9 +23,10 @@ METRICS = {
     "relay_publishes_total": (
         COUNTER,
         {
-            "api": {"partykit", "v1"},
+            "api": {"partykit", "v1", "webhook"},
             "result": {
-                "ok", "unconfirmed", "duplicate", "unauthorized", "forbidden", "invalid", "rate_limited", "unavailable",
+                "ok", "unconfirmed", "duplicate", "ignored", "unauthorized", "forbidden", "invalid", "rate_limited",
+                "unavailable",
             },
         },
     ),

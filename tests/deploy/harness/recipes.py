@@ -100,5 +100,16 @@ def script(folder, variables):
     return run
 
 
+def from_readme(language):
+    """The only block of that language that the README has for webhooks."""
+    section = (CI / "README.md").read_text().split("\n## By webhook\n")[1]
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return block
+
+
+def shell(text, folder, variables):
+    return Run(execute(["sh", "-c", text], folder, environment(folder, variables)))
+
+
 def execute(command, folder, env):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
