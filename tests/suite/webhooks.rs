@@ -443,6 +443,28 @@ async fn a_delivery_that_failed_is_published_when_it_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_delivery_that_failed_although_redis_took_it_later_is_not_lost() {
+    let redis = TestRedis::start().await;
+    let files = Files::new();
+    let node = Setup::redis(&redis).set("webhooks.file", files.write("webhooks.toml", &all())).start().await;
+    let mut socket = node.connect(ROOM).await;
+    let body = json!({"ref": "refs/heads/main", "deleted": false}).to_string();
+    let push = || github(ROOM, GITHUB_SECRET, "push", "72d3162e-cc78", &body);
+
+    redis.freeze();
+    push().send(node.public).await.expect_problem(503, "broker_unavailable");
+    redis.thaw();
+
+    eventually(3 * SOON, "the delivery succeeds", async || {
+        let status = push().send(node.public).await.status;
+        // Whether the first one was taken after all, and nobody was left to count who heard it, is chance.
+        if matches!(status, 200 | 202) { Ok(()) } else { Err(format!("status {status}")) }
+    })
+    .await;
+    socket.expect_frame(REFRESH).await;
+}
+
+#[tokio::test]
 async fn an_answer_does_not_wait_longer_than_senders_do() {
     let redis = TestRedis::start().await;
     let files = Files::new();
