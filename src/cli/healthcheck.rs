@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::trust::Trust;
 use super::{ConfigFile, failed};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) fn run(url: Option<String>, file: &ConfigFile) -> Result<(), ExitCode> {
+pub(super) fn run(url: Option<String>, trust: &Trust, file: &ConfigFile) -> Result<(), ExitCode> {
     let url = match url {
         Some(url) => url,
         None => local_url(file)?,
     };
     let base = url.trim_end_matches('/');
-    check(&format!("{}/readyz", base.trim_end_matches("/readyz"))).map_err(|error| failed(&error))
+    let url = format!("{}/readyz", base.trim_end_matches("/readyz"));
+    check(&url, trust).map_err(|error| failed(&error))
 }
 
 /// The admin listener on this machine.
@@ -30,8 +32,12 @@ fn local_url(file: &ConfigFile) -> Result<String, ExitCode> {
     Ok(format!("http://{address}"))
 }
 
-fn check(url: &str) -> anyhow::Result<()> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+fn check(url: &str, trust: &Trust) -> anyhow::Result<()> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .tls_config(trust.for_http()?)
+        .build()
+        .into();
     agent.get(url).call().with_context(|| format!("{url} does not answer that the node is ready"))?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod gen_key;
 mod healthcheck;
 mod publish;
 mod serve;
+mod trust;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::trust::Trust;
 use crate::app::check_files;
 use crate::config::{self, BadSettings, CONFIG_VARIABLE, Loaded};
 
@@ -44,6 +46,8 @@ enum Command {
         /// The admin listener, such as <http://127.0.0.1:9090>; by default where the settings put it.
         #[arg(long)]
         url: Option<String>,
+        #[command(flatten)]
+        trust: Trust,
     },
     /// Publishes a refresh; succeeds if every live node confirmed that its apps were told.
     Publish(publish::Publish),
@@ -85,7 +89,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(&cli.file),
         Some(Command::CheckConfig) => check_config::run(&cli.file),
-        Some(Command::Healthcheck { url }) => healthcheck::run(url, &cli.file),
+        Some(Command::Healthcheck { url, trust }) => healthcheck::run(url, &trust, &cli.file),
         Some(Command::Publish(publish)) => publish.run().map_err(|error| failed(&error)),
         Some(Command::GenKey(gen_key)) => gen_key.run().map_err(|error| failed(&error)),
         Some(Command::Watch(watch)) => watch.run().map_err(|error| failed(&error)),

@@ -8,9 +8,8 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use ureq::tls::{RootCerts, TlsConfig};
 
-use crate::tls;
+use super::trust::Trust;
 
 /// Beyond the wait that was asked for.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,12 +30,15 @@ pub struct Publish {
     /// What the apps are told beside it.
     #[arg(long)]
     revision: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Publish {
     pub fn run(&self) -> anyhow::Result<()> {
         let key = read_key(&self.key_file)?;
-        let answer = publish(&self.url, &self.room, &key, self.wait, self.revision.as_deref())?;
+        let relay = Relay { url: &self.url, key: &key, trust: &self.trust };
+        let answer = relay.publish(&self.room, self.wait, self.revision.as_deref())?;
         println!("{}", answer.body);
         ensure!(answer.confirmed, "published, but not every live node confirmed in time");
         Ok(())
@@ -61,34 +63,35 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Publishes; an error unless it was stored and sent.
-pub fn publish(
-    url: &str,
-    room: &str,
-    key: &str,
-    wait: Option<u64>,
-    revision: Option<&str>,
-) -> anyhow::Result<Answer> {
-    let room = utf8_percent_encode(room, NON_ALPHANUMERIC);
-    let query = wait.map_or_else(String::new, |wait| format!("?wait={wait}"));
-    let path = format!("{}/v1/rooms/{room}/refresh{query}", url.trim_end_matches('/'));
-    let body = revision.map_or_else(|| json!({}), |revision| json!({ "revision": revision }));
-    tls::use_ring();
-    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT + Duration::from_secs(wait.unwrap_or(0))))
-        .http_status_as_error(false)
-        .tls_config(tls)
-        .build()
-        .into();
-    let request = agent.post(&path).header("authorization", format!("Bearer {key}"));
-    let mut answer = request.send_json(&body).with_context(|| format!("no answer from {path}"))?;
-    let status = answer.status().as_u16();
-    let body = answer.body_mut().read_to_string().unwrap_or_default();
-    if !(status == 200 || status == 202) {
-        let problem: Value = serde_json::from_str(&body).unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or(&body);
-        bail!("{path} answered {status}: {detail}");
+/// A relay to publish to.
+pub struct Relay<'a> {
+    pub url: &'a str,
+    pub key: &'a str,
+    pub trust: &'a Trust,
+}
+
+impl Relay<'_> {
+    /// Publishes; an error unless it was stored and sent.
+    pub fn publish(&self, room: &str, wait: Option<u64>, revision: Option<&str>) -> anyhow::Result<Answer> {
+        let room = utf8_percent_encode(room, NON_ALPHANUMERIC);
+        let query = wait.map_or_else(String::new, |wait| format!("?wait={wait}"));
+        let path = format!("{}/v1/rooms/{room}/refresh{query}", self.url.trim_end_matches('/'));
+        let body = revision.map_or_else(|| json!({}), |revision| json!({ "revision": revision }));
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT + Duration::from_secs(wait.unwrap_or(0))))
+            .http_status_as_error(false)
+            .tls_config(self.trust.for_http()?)
+            .build()
+            .into();
+        let request = agent.post(&path).header("authorization", format!("Bearer {}", self.key));
+        let mut answer = request.send_json(&body).with_context(|| format!("no answer from {path}"))?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().read_to_string().unwrap_or_default();
+        if !(status == 200 || status == 202) {
+            let problem: Value = serde_json::from_str(&body).unwrap_or_default();
+            let detail = problem["detail"].as_str().unwrap_or(&body);
+            bail!("{path} answered {status}: {detail}");
+        }
+        Ok(Answer { confirmed: status == 200, body })
     }
-    Ok(Answer { confirmed: status == 200, body })
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::{Error, HandshakeError, Message, WebSocket, client_tls_with_config};
+use url::Url;
 
-use super::publish::{publish, read_key};
-use crate::tls;
+use super::publish::{Relay, read_key};
+use super::trust::Trust;
 
 type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
@@ -37,18 +38,20 @@ pub struct Watch {
     /// Holds the publish key; - reads it from standard input.
     #[arg(long, value_name = "FILE", requires = "publish_url")]
     key_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Watch {
     pub fn run(&self) -> anyhow::Result<()> {
         let deadline = self.timeout_seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        tls::use_ring();
-        let (mut socket, _) =
-            tungstenite::connect(&self.url).with_context(|| format!("cannot connect to {}", self.url))?;
+        let mut socket =
+            connect(&self.url, &self.trust).with_context(|| format!("cannot connect to {}", self.url))?;
         set_read_timeout(&socket)?;
         let mut wanted = self.count;
         if let (Some(url), Some(room), Some(key_file)) = (&self.publish_url, &self.room, &self.key_file) {
-            let answer = publish(url, room, &read_key(key_file)?, None, None)?;
+            let relay = Relay { url, key: &read_key(key_file)?, trust: &self.trust };
+            let answer = relay.publish(room, None, None)?;
             ensure!(answer.confirmed, "published, but not every live node confirmed: {}", answer.body);
             wanted = wanted.or(Some(1));
         }
@@ -61,6 +64,22 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+fn connect(url: &str, trust: &Trust) -> anyhow::Result<Socket> {
+    let connector = trust.for_websocket()?;
+    let address = Url::parse(url)?;
+    let host = address.host_str().context("the URL names no host")?;
+    let default_port = if address.scheme() == "wss" { 443 } else { 80 };
+    // An IPv6 address has its brackets in a URL, and nowhere else.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, address.port().unwrap_or(default_port)))?;
+    stream.set_nodelay(true)?;
+    let (socket, _) = client_tls_with_config(url, stream, None, connector).map_err(|error| match error {
+        HandshakeError::Failure(error) => anyhow::Error::from(error),
+        HandshakeError::Interrupted(_) => anyhow::anyhow!("the handshake was interrupted"),
+    })?;
+    Ok(socket)
 }
 
 fn set_read_timeout(socket: &Socket) -> anyhow::Result<()> {
