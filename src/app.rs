@@ -22,30 +22,42 @@ use crate::http::{Expected, Public};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
-use crate::reload::Reloads;
+use crate::reload::{Reloaded, Reloads};
+use crate::tls::{self, Pair, server_config};
 use crate::ws::Gate;
 
 /// Reads every file that the settings name, as [`Application::build`] does; an error names all that are no good.
 pub fn check_files(settings: &Settings) -> Result<(), BadSettings> {
-    read_files(settings, None, &mut Reloads::default()).map(drop)
+    read_files(settings, None, &mut Reloads::default(), |_| {}).map(drop)
 }
 
-/// Who may publish, and whose webhooks are expected.
+/// What the files hold that the settings name.
+struct Files {
+    access: Access,
+    webhooks: Option<Expected>,
+    certificate: Option<Arc<Reloaded<Pair>>>,
+}
+
+/// Reads them all, and has them watched. `on_certificate` is told of each that comes into force.
 fn read_files(
     settings: &Settings,
     made_key: Option<&str>,
     reloads: &mut Reloads,
-) -> Result<(Access, Option<Expected>), BadSettings> {
+    on_certificate: impl Fn(&Pair) + Send + Sync + 'static,
+) -> Result<Files, BadSettings> {
     let access = Access::new(&settings.publish, made_key, reloads);
     let webhooks = webhook::load(&settings.webhooks, reloads);
-    match (access, webhooks) {
-        (Ok(access), Ok(webhooks)) => {
+    let certificate = settings.server.tls.as_ref();
+    let certificate = certificate.map(|tls| tls::watch_certificate(tls, reloads, on_certificate)).transpose();
+    match (access, webhooks, certificate) {
+        (Ok(access), Ok(webhooks), Ok(certificate)) => {
             let body_limit_bytes = settings.webhooks.body_limit_bytes;
-            Ok((access, webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes })))
+            let webhooks = webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes });
+            Ok(Files { access, webhooks, certificate })
         }
-        (access, webhooks) => {
-            let problems = access.err().into_iter().chain(webhooks.err());
-            Err(BadSettings(problems.flat_map(|bad| bad.0).collect()))
+        (access, webhooks, certificate) => {
+            let problems = access.err().into_iter().chain(webhooks.err()).flat_map(|bad| bad.0);
+            Err(BadSettings(problems.chain(certificate.err()).collect()))
         }
     }
 }
@@ -75,7 +87,13 @@ impl Application {
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
         let made_key = (!settings.publish.has_key()).then(access::generate_secret);
         let mut reloads = Reloads::default();
-        let (access, webhooks) = read_files(&settings, made_key.as_deref(), &mut reloads)?;
+        let counting = Arc::clone(&metrics);
+        let Files { access, webhooks, certificate } =
+            read_files(&settings, made_key.as_deref(), &mut reloads, move |certificate| {
+                counting.tls.set_certificate_expiry(certificate.expires);
+            })?;
+        let tls = certificate.zip(settings.server.tls.as_ref());
+        let tls = tls.map(|(certificate, tls)| server_config(tls.min_version, certificate)).transpose()?;
         let reloads = Arc::new(reloads);
         let gate = Arc::new(Gate::new(
             &settings,
@@ -102,7 +120,7 @@ impl Application {
             reloads: Arc::clone(&reloads),
             started: Instant::now(),
         });
-        let (public, public_address) = listener::serve_public(&settings, capacity, public)?;
+        let (public, public_address) = listener::serve_public(&settings, capacity, public, tls)?;
         let (admin, admin_address) = listener::serve_admin(settings.admin_bind, admin)?;
         Ok(Self {
             node,
@@ -127,6 +145,11 @@ impl Application {
         self.admin_address
     }
 
+    /// Whether apps connect by `wss://`.
+    pub fn has_tls(&self) -> bool {
+        self.settings.server.tls.is_some()
+    }
+
     /// The publish key that was made for this run, as the settings have none.
     pub fn made_key(&self) -> Option<&str> {
         self.made_key.as_deref()
@@ -136,8 +159,12 @@ impl Application {
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         info!(
             version = env!("CARGO_PKG_VERSION"), node = %self.node.id(),
-            public = %self.public_address, admin = %self.admin_address, "listening"
+            public = %self.public_address, scheme = if self.has_tls() { "https" } else { "http" },
+            admin = %self.admin_address, "listening"
         );
+        if self.settings.wire() != self.settings.websocket.wire {
+            info!("under TLS sockets use the actix-ws wire, whatever websocket.wire says");
+        }
         let (public, admin) = (self.public.handle(), self.admin.handle());
         let mut public_ended = actix_web::rt::spawn(self.public);
         let mut admin_ended = actix_web::rt::spawn(self.admin);

@@ -3,7 +3,7 @@
 //! Every child of every labelled metric exists from the start: a dashboard sees a zero, not a gap. Labels come from
 //! fixed sets only; no room, address or user agent ever becomes one.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -41,6 +41,11 @@ label! {
         Origin => "origin", Room => "room", Full => "full", PerIp => "per_ip", Rate => "rate",
         Draining => "draining", BadRequest => "bad_request",
     }
+}
+
+label! {
+    /// Why a TLS handshake failed.
+    TlsFailure { Timeout => "timeout", Gone => "gone", Protocol => "protocol" }
 }
 
 label! {
@@ -95,6 +100,7 @@ pub struct Metrics {
     pub connections_opened: IntCounter,
     connections_closed: IntCounterVec,
     handshakes_refused: IntCounterVec,
+    pub tls: TlsMetrics,
     publishes: IntCounterVec,
     publications_received: IntCounterVec,
     deliveries: IntCounterVec,
@@ -105,6 +111,12 @@ pub struct Metrics {
     pub publish_duration: Histogram,
     pub delivery_lag: Histogram,
     pub redis: RedisMetrics,
+}
+
+/// What is counted of TLS on the public listener.
+pub struct TlsMetrics {
+    handshakes_failed: IntCounterVec,
+    certificate_expiry: IntGauge,
 }
 
 /// What is counted of the link to Redis.
@@ -139,6 +151,7 @@ impl Metrics {
                 "Upgrades refused, by reason.",
                 &[("reason", Refusal::LABELS)],
             )?,
+            tls: TlsMetrics::new(&make)?,
             publishes: make.children(
                 "relay_publishes_total",
                 "Publish requests, by form and result.",
@@ -207,6 +220,32 @@ impl Metrics {
 
     pub fn delivered(&self, outcome: Outcome, count: u64) {
         self.deliveries.with_label_values(&[outcome.label()]).inc_by(count);
+    }
+}
+
+impl TlsMetrics {
+    fn new(make: &Maker) -> prometheus::Result<Self> {
+        Ok(Self {
+            handshakes_failed: make.children(
+                "relay_tls_handshakes_failed_total",
+                "TLS handshakes that did not succeed, by reason.",
+                &[("reason", TlsFailure::LABELS)],
+            )?,
+            certificate_expiry: make.gauge(
+                "relay_tls_certificate_expiry_timestamp_seconds",
+                "When the public listener's certificate expires, seconds since 1970; 0 = no TLS.",
+            )?,
+        })
+    }
+
+    pub fn handshake_failed(&self, reason: TlsFailure) {
+        self.handshakes_failed.with_label_values(&[reason.label()]).inc();
+    }
+
+    /// The certificate in use expires then.
+    pub fn set_certificate_expiry(&self, expires: SystemTime) {
+        let since_1970 = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.certificate_expiry.set(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX));
     }
 }
 

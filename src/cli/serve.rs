@@ -25,7 +25,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let application = Application::build(settings)?;
     if let Some(key) = application.made_key() {
-        print_first_steps(application.public_address(), key);
+        print_first_steps(application.public_address(), application.has_tls(), key);
     }
     application.run_until_stopped(first_of(signals)).await
 }
@@ -58,18 +58,22 @@ async fn first_of(mut signals: Signals) {
 }
 
 /// For whom starts it for the first time: what to paste next. The key is printed here and nowhere else.
-fn print_first_steps(address: SocketAddr, key: &str) {
+fn print_first_steps(address: SocketAddr, has_tls: bool, key: &str) {
     let host = match address.ip() {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
         _ => address.to_string(),
     };
+    let (ws, http) = if has_tls { ("wss", "https") } else { ("ws", "http") };
     println!(
         "refresh-relay runs on its embedded memory broker: one node, nothing kept after it stops.\n\
          \n\
          Apps connect to\n\
-         \n    ws://{host}/party/featurevisor\n\
+         \n    {ws}://{host}/party/featurevisor\n\
          \n\
          and CI tells them to fetch their datafile again with (this key is for this run only)\n\
-         \n    curl --fail-with-body -X POST -H 'Authorization: Bearer {key}' http://{host}/v1/rooms/featurevisor/refresh\n"
+         \n    curl --fail-with-body -X POST -H 'Authorization: Bearer {key}' {http}://{host}/v1/rooms/featurevisor/refresh\n"
     );
+    if has_tls {
+        println!("Both with a name of the certificate in place of {host}, if that is none.\n");
+    }
 }

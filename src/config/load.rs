@@ -11,6 +11,7 @@ use super::settings::{
     DrainSettings, LogFormat, LogSettings, PublishSettings, RoomSettings, ServerSettings, Settings,
     WebhookSettings, WebsocketSettings,
 };
+use super::tls;
 
 /// The defaults, documented: the file is the truth.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -119,6 +120,7 @@ fn read(from: &mut Reader) -> Settings {
                 .unwrap_or(u32::MAX),
             trusted_proxies: from.list("server.trusted_proxies", parse::network),
             allowed_origins: from.list("server.allowed_origins", parse::origin),
+            tls: tls::read(from),
         },
         admin_bind: from.text("admin.bind", parse::address).unwrap_or_else(parse::any_address),
         websocket: WebsocketSettings {

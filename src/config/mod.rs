@@ -6,6 +6,7 @@ mod reader;
 mod redis;
 mod secret;
 mod settings;
+mod tls;
 
 pub use self::load::{BadSettings, CONFIG_VARIABLE, DEFAULT, Loaded, load};
 pub use self::reader::Problem;
@@ -17,3 +18,4 @@ pub use self::settings::{
     DrainSettings, LogFormat, LogSettings, OriginRule, PublishSettings, RoomSettings, ServerSettings,
     Settings, WebhookSettings, WebsocketSettings, WireKind,
 };
+pub use self::tls::{TlsSettings, TlsVersion};

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::redis::{RedisMode, RedisUrl};
 use super::settings::{LogFormat, OriginRule, WireKind};
+use super::tls::TlsVersion;
 
 pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
     let hint = || format!("must be an address and a port such as 0.0.0.0:8080, not {text:?}");
@@ -66,6 +67,14 @@ pub fn wire(text: &str) -> Result<WireKind, String> {
         "direct" => Ok(WireKind::Direct),
         "actix-ws" => Ok(WireKind::ActixWs),
         _ => Err(format!("must be direct or actix-ws, not {text:?}")),
+    }
+}
+
+pub fn tls_version(text: &str) -> Result<TlsVersion, String> {
+    match text {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        _ => Err(format!("must be 1.2 or 1.3, not {text:?}")),
     }
 }
 

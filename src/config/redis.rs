@@ -9,6 +9,7 @@ use url::Url;
 use super::parse;
 use super::reader::Reader;
 use super::secret::Secret;
+use super::tls;
 
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
@@ -194,21 +195,8 @@ fn read_login(
 }
 
 fn read_tls(from: &mut Reader) -> RedisTls {
-    let (cert_origin, key_origin) = (from.origin("redis.tls.cert_file"), from.origin("redis.tls.key_file"));
     let ca_file = from.optional_text("redis.tls.ca_file", parse::readable_file);
-    let cert_file = from.optional_text("redis.tls.cert_file", parse::readable_file);
-    let key_file = from.optional_text("redis.tls.key_file", parse::readable_file);
-    let client = match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(RedisClientCertificate { cert_file, key_file }),
-        (Some(_), None) if key_origin.is_none() => {
-            from.problem("redis.tls.cert_file", cert_origin, "needs redis.tls.key_file beside it");
-            None
-        }
-        (None, Some(_)) if cert_origin.is_none() => {
-            from.problem("redis.tls.key_file", key_origin, "needs redis.tls.cert_file beside it");
-            None
-        }
-        _ => None,
-    };
+    let client = tls::read_pair(from, "redis.tls.cert_file", "redis.tls.key_file")
+        .map(|(cert_file, key_file)| RedisClientCertificate { cert_file, key_file });
     RedisTls { ca_file, client, server_name: from.optional_text("redis.tls.server_name", parse::name) }
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::tls::TlsSettings;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -38,6 +39,8 @@ pub struct ServerSettings {
     pub handshakes_per_second: u32,
     pub trusted_proxies: Vec<IpNet>,
     pub allowed_origins: Vec<OriginRule>,
+    /// None = a plain listener.
+    pub tls: Option<TlsSettings>,
 }
 
 /// Which `Origin` headers (RFC 6454) may connect.
@@ -64,6 +67,13 @@ impl OriginRule {
                 host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
             }
         }
+    }
+}
+
+impl Settings {
+    /// A TLS connection is more than a bare TCP stream.
+    pub fn wire(&self) -> WireKind {
+        if self.server.tls.is_some() { WireKind::ActixWs } else { self.websocket.wire }
     }
 }
 

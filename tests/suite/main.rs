@@ -43,6 +43,7 @@ mod settings;
 mod start;
 mod support;
 mod tls_and_acl;
+mod tls_listener;
 mod topologies;
 mod webhooks;
 mod websocket;

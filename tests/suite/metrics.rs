@@ -12,7 +12,7 @@ const ROOM: &str = "featurevisor";
 const PATH: &str = "/party/featurevisor";
 
 /// Counters and gauges with the one label that each may have, and all its values.
-const SAMPLES: [(&str, &str, &[&str]); 14] = [
+const SAMPLES: [(&str, &str, &[&str]); 16] = [
     ("relay_connections", "", &[]),
     ("relay_rooms", "", &[]),
     ("relay_draining", "", &[]),
@@ -28,6 +28,8 @@ const SAMPLES: [(&str, &str, &[&str]); 14] = [
         "reason",
         &["origin", "room", "full", "per_ip", "rate", "draining", "bad_request"],
     ),
+    ("relay_tls_handshakes_failed_total", "reason", &["timeout", "gone", "protocol"]),
+    ("relay_tls_certificate_expiry_timestamp_seconds", "", &[]),
     ("relay_publications_received_total", "source", &["live", "reconcile"]),
     ("relay_deliveries_total", "outcome", &["sent", "conflated", "replayed"]),
     ("relay_confirmations_missing_total", "", &[]),

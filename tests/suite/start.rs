@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 /// The defaults, but for ports that the system picks: fixed ones could be in use.
 async fn unconfigured() -> Node {
-    let setup = Setup::memory().set("server.bind", "0.0.0.0:0");
+    let setup = Setup::memory().plain().set("server.bind", "0.0.0.0:0");
     setup.unset("publish.secret").unset("log.format").arguments(&[]).start().await
 }
 

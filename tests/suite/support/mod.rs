@@ -16,5 +16,6 @@ pub mod redis_cluster;
 pub mod sentinel;
 pub mod socket;
 pub mod tls;
+pub mod tunnel;
 pub mod wait;
 pub mod witness;

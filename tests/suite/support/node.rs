@@ -5,6 +5,8 @@ use super::metrics::Metrics;
 use super::program;
 use super::redis::TestRedis;
 use super::socket::Socket;
+use super::tls::{Authority, Certificate};
+use super::tunnel::Tunnel;
 use super::wait::{SOON, equal, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,22 +34,45 @@ pub struct Setup {
     arguments: Vec<String>,
     /// Soft and hard limit of open files, where not those of the test run.
     open_files: Option<(u32, u32)>,
+    /// Who signed its certificate, where its public listener is under TLS.
+    authority: Option<Arc<Authority>>,
 }
 
 impl Setup {
     /// A node on the memory broker.
     pub fn memory() -> Self {
-        let setup = Self { environment: BTreeMap::new(), arguments: vec!["serve".into()], open_files: None };
+        let setup = Self {
+            environment: BTreeMap::new(),
+            arguments: vec!["serve".into()],
+            open_files: None,
+            authority: None,
+        };
         let setup = setup
             .set("server.bind", "127.0.0.1:0")
             .set("admin.bind", "127.0.0.1:0")
             .set("log.format", "json")
             .set("publish.secret", KEY);
-        // What holds for one wire holds for the other.
-        match std::env::var("REFRESH_RELAY_WIRE") {
+        // What holds for one wire holds for the other, and under TLS.
+        match std::env::var("REFRESH_RELAY_WIRE").as_deref() {
+            Ok("tls") => {
+                let authority = Arc::new(Authority::new());
+                setup.under_tls(&authority, &authority.sign("node", "IP:127.0.0.1"))
+            }
             Ok(wire) => setup.set("websocket.wire", wire),
             Err(_) => setup,
         }
+    }
+
+    /// Without TLS, also where the suite runs under it.
+    pub fn plain(self) -> Self {
+        let setup = self.unset("server.tls.cert_file").unset("server.tls.key_file");
+        Self { authority: None, ..setup }
+    }
+
+    /// With TLS on its public listener. The node is then spoken to through a tunnel.
+    pub fn under_tls(mut self, authority: &Arc<Authority>, certificate: &Certificate) -> Self {
+        self.authority = Some(Arc::clone(authority));
+        self.set("server.tls.cert_file", &certificate.cert).set("server.tls.key_file", &certificate.key)
     }
 
     /// A node on that Redis.
@@ -101,7 +126,19 @@ impl Setup {
             found.ok_or_else(|| format!("its output:\n{}", text(&output)))
         })
         .await;
-        Node { public: address(&listening["public"]), admin: address(&listening["admin"]), child, output }
+        let public = address(&listening["public"]);
+        let tunnel = match &self.authority {
+            Some(authority) => Some(Tunnel::dig(public, &authority.ca()).await),
+            None => None,
+        };
+        Node {
+            public: tunnel.as_ref().map_or(public, |tunnel| tunnel.entrance),
+            admin: address(&listening["admin"]),
+            child,
+            output,
+            tunnel,
+            _authority: self.authority,
+        }
     }
 }
 
@@ -112,6 +149,9 @@ pub struct Node {
     pub admin: SocketAddr,
     child: Child,
     output: Output,
+    tunnel: Option<Tunnel>,
+    /// Its files are needed as long as the node runs.
+    _authority: Option<Arc<Authority>>,
 }
 
 impl Node {
@@ -192,6 +232,11 @@ impl Node {
 
     pub async fn until_ready(&self) {
         eventually(SOON, "the node is ready", async || equal("/readyz", &self.readiness().await, &200)).await;
+    }
+
+    /// Where `public` leads to its listener under TLS; panics when it is a plain one.
+    pub fn tunnel(&self) -> &Tunnel {
+        self.tunnel.as_ref().expect("a node under TLS")
     }
 
     /// The number of its process.

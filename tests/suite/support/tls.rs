@@ -40,18 +40,29 @@ impl Authority {
         self.make(file, "leaf", names, &["-CA", &self.ca(), "-CAkey", &self.path("ca.key")])
     }
 
+    /// One that has expired.
+    pub fn sign_expired(&self, file: &str, names: &str) -> Certificate {
+        let certificate = self.sign(file, names);
+        let (ca, ca_key, request) = (self.ca(), self.path("ca.key"), self.path("request.pem"));
+        let configuration = self.path("openssl.cnf");
+        // `req` alone signs nothing that is over already.
+        let request_it =
+            ["req", "-new", "-key", &certificate.key, "-config", &configuration, "-out", &request];
+        let sign_it = ["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-days", "-1"];
+        let leaf = ["-extfile", &configuration, "-extensions", "leaf", "-out", &certificate.cert];
+        openssl(&request_it, names);
+        openssl(&[sign_it.as_slice(), &leaf].concat(), names);
+        certificate
+    }
+
     fn make(&self, file: &str, section: &str, names: &str, signer: &[&str]) -> Certificate {
         let made =
             Certificate { cert: self.path(&format!("{file}.crt")), key: self.path(&format!("{file}.key")) };
-        let output = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-            .args(["-days", "2", "-subj", &self.subject(file), "-extensions", section])
-            .args(["-config", &self.path("openssl.cnf"), "-keyout", &made.key, "-out", &made.cert])
-            .args(signer)
-            .env("NAMES", names)
-            .output()
-            .expect("openssl is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (subject, configuration) = (self.subject(file), self.path("openssl.cnf"));
+        let key = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let certificate = ["-days", "2", "-subj", &subject, "-extensions", section];
+        let files = ["-config", &configuration, "-keyout", &made.key, "-out", &made.cert];
+        openssl(&[key.as_slice(), &certificate, &files, signer].concat(), names);
         made
     }
 
@@ -64,4 +75,10 @@ impl Authority {
     fn path(&self, name: &str) -> String {
         Path::new(self.folder.path()).join(name).display().to_string()
     }
+}
+
+fn openssl(arguments: &[&str], names: &str) {
+    let output =
+        Command::new("openssl").args(arguments).env("NAMES", names).output().expect("openssl is installed");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

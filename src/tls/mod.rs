@@ -1,4 +1,11 @@
-//! The cryptography under TLS, for Redis and for the commands that act as a client.
+//! TLS: the cryptography under it, for Redis and for the commands that act as a client, and the certificate of the
+//! public listener.
+
+mod pair;
+mod server;
+
+pub use self::pair::Pair;
+pub use self::server::{server_config, watch_certificate};
 
 /// Has rustls use ring. Without a provider rustls panics at its first connection; the choice is for the whole
 /// process, so that it was made before is no error.

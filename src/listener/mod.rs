@@ -1,16 +1,19 @@
 //! How the two listeners are bound and served.
 
+mod tls;
+
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::HttpService;
-use actix_server::Server;
+use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactory, fn_service, map_config};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::capacity::Capacity;
@@ -30,11 +33,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests under way have at the end.
 const REQUEST_GRACE_SECONDS: u64 = 5;
 
-/// Serves apps and publishers.
+/// Serves apps and publishers; under TLS if there is a `tls` to serve with.
 pub fn serve_public(
     settings: &Settings,
     capacity: Capacity,
     public: web::Data<Public>,
+    tls: Option<ServerConfig>,
 ) -> anyhow::Result<(Server, SocketAddr)> {
     let (listener, address) = bind(settings.server.bind, "server.bind")?;
     let workers = match settings.server.workers {
@@ -43,12 +47,26 @@ pub fn serve_public(
     };
     // A worker that has as many does not accept until one is gone. Sockets on the direct wire are no longer its own;
     // how many of those there may be is the gate's to say, with an answer.
-    let connections = match settings.websocket.wire {
+    let connections = match settings.wire() {
         WireKind::Direct => capacity.requests.div_ceil(workers),
         WireKind::ActixWs => (capacity.sockets + capacity.requests).div_ceil(workers),
     };
     let silence = settings.websocket.silence_limit();
-    let server = match settings.websocket.wire {
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(connections)
+        .shutdown_timeout(REQUEST_GRACE_SECONDS)
+        .disable_signals();
+    if let (Some(config), Some(settings)) = (tls, &settings.server.tls) {
+        let tls = tls::Tls {
+            config,
+            handshake_timeout: settings.handshake_timeout,
+            handshakes: capacity.requests.div_ceil(workers),
+            silence,
+        };
+        return Ok((tls::serve(server, listener, address, tls, public)?, address));
+    }
+    let server = match settings.wire() {
         WireKind::ActixWs => HttpServer::new(move || app(public.clone()))
             .workers(workers)
             .max_connections(connections)
@@ -63,28 +81,33 @@ pub fn serve_public(
             .disable_signals()
             .listen(listener)?
             .run(),
-        WireKind::Direct => Server::build()
-            .workers(workers)
-            .max_concurrent_connections(connections)
-            .shutdown_timeout(REQUEST_GRACE_SECONDS)
-            .disable_signals()
-            .listen("public", listener, move || {
-                let (taken_over, shard) = (public.clone(), public.node.shard());
-                let upgrade = move |(request, stream)| {
-                    http::take_over(request, stream, taken_over.clone(), Rc::clone(&shard))
-                };
-                HttpService::build()
-                    .local_addr(address)
-                    .client_request_timeout(HEAD_TIMEOUT)
-                    .client_disconnect_timeout(LINGER)
-                    .on_connect_ext(move |stream, _| prepare(stream, silence))
-                    .upgrade(fn_service(upgrade))
-                    .finish(map_config(app(public.clone()), |()| AppConfig::default()))
-                    .tcp()
-            })?
-            .run(),
+        WireKind::Direct => serve_direct(server, listener, address, silence, public)?,
     };
     Ok((server, address))
+}
+
+/// Upgrades go past actix-web, with the stream itself.
+fn serve_direct(
+    server: ServerBuilder,
+    listener: TcpListener,
+    address: SocketAddr,
+    silence: Duration,
+    public: web::Data<Public>,
+) -> std::io::Result<Server> {
+    let server = server.listen("public", listener, move || {
+        let (taken_over, shard) = (public.clone(), public.node.shard());
+        let upgrade =
+            move |(request, stream)| http::take_over(request, stream, taken_over.clone(), Rc::clone(&shard));
+        HttpService::build()
+            .local_addr(address)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            .on_connect_ext(move |stream, _| prepare(stream, silence))
+            .upgrade(fn_service(upgrade))
+            .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+            .tcp()
+    })?;
+    Ok(server.run())
 }
 
 /// Every request goes to one handler, as paths are taken raw.
