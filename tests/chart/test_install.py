@@ -50,6 +50,7 @@ def test_the_notes_are_shell_that_parses(cell):
         ("minimal", "  HOST=127.0.0.1:8080", "http://$HOST/v1/rooms/featurevisor/refresh"),
         ("ingress", "  HOST=relay.example.com", "https://$HOST/v1/rooms/featurevisor/refresh"),
         ("gateway", "  HOST=relay.example.com", "https://$HOST/v1/rooms/featurevisor/refresh"),
+        ("tls", "  HOST=127.0.0.1:8080", "https://$HOST/v1/rooms/featurevisor/refresh"),
         ("load-balancer", ":443", "http://$HOST/v1/rooms/featurevisor/refresh"),
     ],
 )
@@ -69,6 +70,11 @@ def test_the_notes_read_the_key_from_the_secret_that_holds_it():
 
 def test_the_notes_find_a_node_port(tmp_path):
     assert "{.spec.ports[0].nodePort}" in notes(values={"service": {"type": "NodePort"}}, folder=tmp_path)
+
+
+def test_the_notes_ask_for_the_name_in_the_certificate():
+    assert "put that name into HOST" in notes("tls")
+    assert "put that name into HOST" not in notes("ingress")
 
 
 def test_the_notes_say_what_is_for_trials():

@@ -107,7 +107,7 @@ def test_secrets_that_are_mounted_are_made_or_named_by_the_user(cell):
     manifests = render(cell=cell)
     made = {(item["metadata"]["name"], key) for item in manifests.all("Secret") for key in item["data"]}
     for name, key in manifests.secret_files.values():
-        assert (name, key) in made or name in ("relay-publish", "relay-redis", "relay-redis-tls")
+        assert (name, key) in made or name in ("relay-publish", "relay-redis", "relay-redis-tls", "relay-tls")
 
 
 def test_environment_names_only_files_that_are_mounted(cell):
@@ -116,7 +116,8 @@ def test_environment_names_only_files_that_are_mounted(cell):
     assert mounts["config"]["readOnly"] and mounts["secrets"]["readOnly"]
     assert manifests.env["RELAY_CONFIG"] == mounts["config"]["mountPath"] + "/config.toml"
     named = {value for name, value in manifests.env.items() if name.endswith("_FILE")}
-    named |= {value for name, value in manifests.settings["redis"].get("tls", {}).items() if name.endswith("_file")}
+    for section in ("redis", "server"):
+        named |= {value for name, value in manifests.settings[section].get("tls", {}).items() if name.endswith("_file")}
     mounted = {mounts["secrets"]["mountPath"] + "/" + path for path in manifests.secret_files}
     assert named == mounted
 

@@ -20,9 +20,19 @@ def mounted(manifests, folder):
     """Settings file and secrets as the pod has them, below `folder`; the environment that names them."""
     for path in manifests.secret_files:
         (folder / path).write_text(KEY + "\n")
+    if "tls.crt" in manifests.secret_files:
+        make_certificate(folder)
     (folder / "config.toml").write_text(manifests.one("ConfigMap")["data"]["config.toml"].replace(SECRETS, str(folder)))
     env = {name: value.replace(SECRETS, str(folder)) for name, value in manifests.env.items() if value}
     return env | {"RELAY_CONFIG": str(folder / "config.toml")}
+
+
+def make_certificate(folder):
+    """One that is its own authority, in the files of the chart's volume."""
+    arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    files = ["-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
+    subprocess.run(["openssl", *arguments, *names, *files], check=True, capture_output=True)
 
 
 def run(*arguments, env=None):
@@ -53,13 +63,18 @@ def test_the_relay_takes_keys_from_a_secret_that_a_setting_names(tmp_path):
         wait_until(lambda: next(publishers) == "ci", "a publish with the key of the file")
 
 
+def set_in(value):
+    """Of a table, what has a value: an empty text leaves a setting out."""
+    return {name: inner for name, inner in value.items() if inner != ""} if isinstance(value, dict) else value
+
+
 def test_values_hold_every_setting_with_the_default_of_the_relay():
     defaults = tomllib().loads(run("check-config").stdout)
     for section, settings in defaults.items():
         for key, value in settings.items():
             assert key in VALUES["config"][section], f"config.{section}.{key} is missing in values.yaml"
             if (section, key) != ("admin", "bind"):
-                assert VALUES["config"][section][key] == value, f"config.{section}.{key}"
+                assert set_in(VALUES["config"][section][key]) == value, f"config.{section}.{key}"
 
 
 def test_a_pod_becomes_ready_and_ends_within_its_grace_period(tmp_path):
@@ -89,6 +104,17 @@ def test_the_test_pod_passes_against_a_node(tmp_path):
         samples = pod.get("/metrics")
         assert 'relay_publishes_total{api="v1",result="ok"} 1' in samples
         assert 'relay_deliveries_total{outcome="sent"} 1' in samples
+
+
+def test_the_test_pod_passes_under_tls(tmp_path):
+    pod_of = render({"publish": {"key": KEY}, "test": {"timeoutSeconds": 5}}, cell="tls")
+    with node(env=mounted(pod_of, tmp_path)) as pod:
+        arguments = pod_of.one("Pod", "-test")["spec"]["containers"][0]["args"]
+        (tmp_path / "ca.crt").write_text((tmp_path / "tls.crt").read_text())
+        arguments = [text.replace("relay.example.com:443", pod.public).replace(SECRETS, str(tmp_path)) for text in arguments]
+        result = run(*arguments)
+        assert result.returncode == 0, result.stderr
+        assert 'relay_deliveries_total{outcome="sent"} 1' in pod.get("/metrics")
 
 
 def test_the_test_pod_fails_with_a_wrong_key(tmp_path):

@@ -191,6 +191,8 @@ def test_values_out_of_range_are_refused_by_name(values, word):
         ({"redis": {"password": "one", "existingSecret": "two"}}, "redis.existingSecret already holds"),
         (merged(REDIS, {"redis": {"tls": {"existingSecret": "certificates"}}}), "no URL starts with rediss://"),
         ({"redis": {"tls": {"certKey": "tls.crt"}}}, "come together"),
+        ({"config": {"server": {"tls": {"cert_file": "/mine/tls.crt"}}}}, "come together"),
+        ({"tls": {"existingSecret": "a"}, "config": {"server": {"tls": {"cert_file": "/b", "key_file": "/c"}}}}, "two certificates"),
         ({"config": {"admin": {"bind": "0.0.0.0:8080"}}}, "need different ports"),
         (merged(REDIS, {"autoscaling": {"enabled": True, "minReplicas": 13}}), "larger than autoscaling.maxReplicas"),
         (merged(REDIS, {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}}), "needs a target"),

@@ -100,6 +100,37 @@ def test_certificates_are_mounted_and_named():
     assert manifests.secret_files["redis-tls.key"] == ("relay-redis-tls", "tls.key")
 
 
+def test_the_nodes_serve_tls_with_a_secret_of_the_user():
+    manifests = render(cell="tls")
+    assert manifests.settings["server"]["tls"] == {
+        "cert_file": f"{PATH}/tls.crt",
+        "key_file": f"{PATH}/tls.key",
+        "min_version": "1.3",
+        "handshake_timeout_seconds": 5,
+    }
+    assert manifests.secret_files["tls.crt"] == ("relay-tls", "tls.crt")
+    assert manifests.secret_files["tls.key"] == ("relay-tls", "tls.key")
+    probes = [manifests.container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert all(probe["port"] == "admin" and probe.get("scheme", "HTTP") == "HTTP" for probe in probes)
+    (port,) = manifests.one("Service")["spec"]["ports"]
+    assert port["appProtocol"] == "https"
+    route = {"httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]}}
+    assert render(route, cell="tls").one("Service")["spec"]["ports"][0]["appProtocol"] == "kubernetes.io/wss"
+
+
+def test_the_test_pod_trusts_the_authority_that_it_is_given():
+    pod = render(cell="tls").one("Pod", "-test")["spec"]
+    arguments = pod["containers"][0]["args"]
+    assert arguments[arguments.index("--url") + 1] == "wss://relay.example.com:443/party/helm-test"
+    assert arguments[arguments.index("--publish-url") + 1] == "https://relay.example.com:443"
+    assert arguments[arguments.index("--ca-file") + 1] == f"{PATH}/ca.crt"
+    (volume,) = pod["volumes"]
+    items = {item["path"]: source["secret"]["name"] for source in volume["projected"]["sources"] for item in source["secret"]["items"]}
+    assert items == {"publish-key": NAME, "ca.crt": "relay-tls"}
+    system = render({"tls": {"caKey": ""}}, cell="tls").one("Pod", "-test")["spec"]["containers"][0]["args"]
+    assert "--ca-file" not in system
+
+
 def test_certificates_from_elsewhere_can_be_named_by_path():
     values = {"config": {"redis": {"url": "rediss://redis.example.com", "tls": {"ca_file": "/mine/ca.crt"}}}}
     assert render(values).settings["redis"]["tls"] == {"ca_file": "/mine/ca.crt"}

@@ -17,6 +17,12 @@
 {{- if and .Values.publish.key .Values.publish.existingSecret }}
 {{- fail "publish.key and publish.existingSecret are two places for one key: leave one of them empty." }}
 {{- end }}
+{{- if and .Values.tls.existingSecret (or .Values.config.server.tls.cert_file .Values.config.server.tls.key_file) }}
+{{- fail "tls.existingSecret and config.server.tls name two certificates: leave cert_file and key_file empty." }}
+{{- end }}
+{{- if ne (empty .Values.config.server.tls.cert_file) (empty .Values.config.server.tls.key_file) }}
+{{- fail "A certificate and its key come together: set both config.server.tls.cert_file and key_file, or neither." }}
+{{- end }}
 {{- if and .Values.redis.existingSecret (or .Values.redis.password .Values.redis.sentinelPassword) }}
 {{- fail "redis.existingSecret already holds the passwords: leave redis.password and redis.sentinelPassword empty." }}
 {{- end }}

@@ -16,6 +16,10 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if .Values.tls.existingSecret }}
+{{- $_ := set $config.server.tls "cert_file" (printf "%s/tls.crt" (include "refresh-relay.secretsPath" .)) }}
+{{- $_ := set $config.server.tls "key_file" (printf "%s/tls.key" (include "refresh-relay.secretsPath" .)) }}
+{{- end }}
 {{- include "refresh-relay.toml" (dict "table" $config "path" "") | trim }}
 {{- end }}
 
@@ -38,6 +42,11 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* "true" when the nodes themselves serve TLS, else empty. */}}
+{{- define "refresh-relay.hasTls" -}}
+{{- if or .Values.tls.existingSecret .Values.config.server.tls.cert_file }}true{{ end }}
 {{- end }}
 
 {{- define "refresh-relay.publicPort" -}}

@@ -74,6 +74,17 @@ projected:
           - key: {{ $from.key }}
             path: {{ $setting }}
     {{- end }}
+    {{- with .Values.tls }}
+    {{- if .existingSecret }}
+    - secret:
+        name: {{ .existingSecret }}
+        items:
+          - key: {{ .certKey }}
+            path: tls.crt
+          - key: {{ .keyKey }}
+            path: tls.key
+    {{- end }}
+    {{- end }}
     {{- with .Values.redis.tls }}
     {{- if .existingSecret }}
     - secret:

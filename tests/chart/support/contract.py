@@ -20,6 +20,8 @@ METRICS = {
         COUNTER,
         {"reason": {"origin", "room", "full", "per_ip", "rate", "draining", "bad_request"}},
     ),
+    "relay_tls_handshakes_failed_total": (COUNTER, {"reason": {"timeout", "gone", "protocol"}}),
+    "relay_tls_certificate_expiry_timestamp_seconds": (GAUGE, {}),
     "relay_publishes_total": (
         COUNTER,
         {
