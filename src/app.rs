@@ -10,7 +10,7 @@ use actix_web::web;
 use anyhow::Context;
 use tracing::info;
 
-use crate::access::{self, Access, webhook};
+use crate::access::{self, Access, Issuers, webhook};
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
@@ -28,12 +28,13 @@ use crate::ws::Gate;
 
 /// Reads every file that the settings name, as [`Application::build`] does; an error names all that are no good.
 pub fn check_files(settings: &Settings) -> Result<(), BadSettings> {
-    read_files(settings, None, &mut Reloads::default(), |_| {}).map(drop)
+    let issuers = Issuers::new(|_| (), access::fetch);
+    read_files(settings, None, &issuers, &mut Reloads::default(), |_| {}).map(drop)
 }
 
 /// What the files hold that the settings name.
 struct Files {
-    access: Access,
+    access: Arc<Access>,
     webhooks: Option<Expected>,
     certificate: Option<Arc<Reloaded<Pair>>>,
 }
@@ -42,10 +43,11 @@ struct Files {
 fn read_files(
     settings: &Settings,
     made_key: Option<&str>,
+    issuers: &Arc<Issuers>,
     reloads: &mut Reloads,
     on_certificate: impl Fn(&Pair) + Send + Sync + 'static,
 ) -> Result<Files, BadSettings> {
-    let access = Access::new(&settings.publish, made_key, reloads);
+    let access = Access::new(settings, made_key, issuers, reloads);
     let webhooks = webhook::load(&settings.webhooks, reloads);
     let certificate = settings.server.tls.as_ref();
     let certificate = certificate.map(|tls| tls::watch_certificate(tls, reloads, on_certificate)).transpose();
@@ -53,7 +55,7 @@ fn read_files(
         (Ok(access), Ok(webhooks), Ok(certificate)) => {
             let body_limit_bytes = settings.webhooks.body_limit_bytes;
             let webhooks = webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes });
-            Ok(Files { access, webhooks, certificate })
+            Ok(Files { access: Arc::new(access), webhooks, certificate })
         }
         (access, webhooks, certificate) => {
             let problems = access.err().into_iter().chain(webhooks.err()).flat_map(|bad| bad.0);
@@ -74,6 +76,8 @@ pub struct Application {
     admin_address: SocketAddr,
     made_key: Option<String>,
     reloads: Arc<Reloads>,
+    access: Arc<Access>,
+    issuers: Arc<Issuers>,
     metrics: Arc<Metrics>,
 }
 
@@ -87,9 +91,10 @@ impl Application {
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
         let made_key = (!settings.publish.has_key()).then(access::generate_secret);
         let mut reloads = Reloads::default();
+        let issuers = issuers(&metrics);
         let counting = Arc::clone(&metrics);
         let Files { access, webhooks, certificate } =
-            read_files(&settings, made_key.as_deref(), &mut reloads, move |certificate| {
+            read_files(&settings, made_key.as_deref(), &issuers, &mut reloads, move |certificate| {
                 counting.tls.set_certificate_expiry(certificate.expires);
             })?;
         let tls = certificate.zip(settings.server.tls.as_ref());
@@ -105,7 +110,7 @@ impl Application {
         let public = web::Data::new(Public {
             node: Arc::clone(&node),
             gate: Arc::clone(&gate),
-            access,
+            access: Arc::clone(&access),
             webhooks,
             metrics: Arc::clone(&metrics),
             max_room_bytes: settings.rooms.max_name_bytes,
@@ -118,6 +123,7 @@ impl Application {
             lifecycle: Arc::clone(&lifecycle),
             metrics: Arc::clone(&metrics),
             reloads: Arc::clone(&reloads),
+            issuers: Arc::clone(&issuers),
             started: Instant::now(),
         });
         let (public, public_address) = listener::serve_public(&settings, capacity, public, tls)?;
@@ -133,6 +139,8 @@ impl Application {
             admin_address,
             made_key,
             reloads,
+            access,
+            issuers,
             metrics,
         })
     }
@@ -169,6 +177,7 @@ impl Application {
         let mut public_ended = actix_web::rt::spawn(self.public);
         let mut admin_ended = actix_web::rt::spawn(self.admin);
         let reloading = actix_web::rt::spawn(async move { self.reloads.run(&self.metrics).await });
+        let fetching = actix_web::rt::spawn(async move { self.issuers.run(|| self.access.sources()).await });
         let address = record_address(self.public_address);
         let mut node = actix_web::rt::spawn(Arc::clone(&self.node).run(address));
         tokio::select! {
@@ -182,9 +191,15 @@ impl Application {
         stop_listeners(&self.node, public, admin).await;
         node.abort();
         reloading.abort();
+        fetching.abort();
         info!("stopped");
         Ok(())
     }
+}
+
+fn issuers(metrics: &Arc<Metrics>) -> Arc<Issuers> {
+    let metrics = Arc::clone(metrics);
+    Issuers::new(move |brought_keys| metrics.jwks_fetched(brought_keys), access::fetch)
 }
 
 async fn stop_listeners(node: &Arc<Node>, public: ServerHandle, admin: ServerHandle) {

@@ -15,19 +15,30 @@ pub enum CloseReason {
     Drain,
     /// A fault on our side.
     Error,
+    /// The client's token has expired.
+    Expired,
     /// A frame could not be written to the client for too long.
     Slow,
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 7] =
-        [Self::Client, Self::PingTimeout, Self::Protocol, Self::TooBig, Self::Drain, Self::Error, Self::Slow];
+    pub const ALL: [Self; 8] = [
+        Self::Client,
+        Self::PingTimeout,
+        Self::Protocol,
+        Self::TooBig,
+        Self::Drain,
+        Self::Error,
+        Self::Expired,
+        Self::Slow,
+    ];
 
     /// The status code in the close frame.
     pub const fn code(self) -> u16 {
         match self {
             Self::Client => 1000,
             Self::Protocol => 1002,
+            Self::Expired => 1008,
             Self::TooBig => 1009,
             Self::PingTimeout | Self::Error => 1011,
             Self::Drain => 1012,
@@ -43,6 +54,7 @@ impl CloseReason {
             Self::TooBig => "message too big",
             Self::Drain => "node is leaving, connect again",
             Self::Error => "internal error",
+            Self::Expired => "token expired",
             Self::Slow => "not reading",
         }
     }
@@ -56,6 +68,7 @@ impl CloseReason {
             Self::TooBig => "too_big",
             Self::Drain => "drain",
             Self::Error => "error",
+            Self::Expired => "expired",
             Self::Slow => "slow",
         }
     }

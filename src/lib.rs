@@ -28,7 +28,7 @@
 //! by the same road. Its hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node
 //! confirms so many sockets; the publisher's answer adds the confirmations up.
 //!
-//! **Connect.** [`ws::Gate`] refuses before the upgrade, with a plain status. A connection is seated first, then the
+//! **Connect.** [`ws::Gate`], and [`access`] where tokens are asked for, refuse before the upgrade, with a plain status. A connection is seated first, then the
 //! room's head is looked at: what is published in between comes twice or once, never not at all.
 //!
 //! **Drain.** See [`drain`].

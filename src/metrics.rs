@@ -39,7 +39,8 @@ label! {
     /// Why a handshake was refused.
     Refusal {
         Origin => "origin", Room => "room", Full => "full", PerIp => "per_ip", Rate => "rate",
-        Draining => "draining", BadRequest => "bad_request",
+        Draining => "draining", BadRequest => "bad_request", Unauthorized => "unauthorized",
+        Forbidden => "forbidden", IssuerUnavailable => "issuer_unavailable",
     }
 }
 
@@ -67,6 +68,11 @@ label! {
         PublishSecret => "publish_secret", PublishKeys => "publish_keys", OidcRules => "oidc_rules",
         Webhooks => "webhooks", SubscriberKeys => "subscriber_keys", Certificate => "certificate",
     }
+}
+
+label! {
+    /// What came of asking an issuer for its keys.
+    JwksFetch { Ok => "ok", Failed => "failed" }
 }
 
 label! {
@@ -106,6 +112,7 @@ pub struct Metrics {
     deliveries: IntCounterVec,
     pub confirmations_missing: IntCounter,
     pub messages_unreadable: IntCounter,
+    jwks_fetches: IntCounterVec,
     reloads: IntCounterVec,
     reload_failing: IntGaugeVec,
     pub publish_duration: Histogram,
@@ -173,6 +180,7 @@ impl Metrics {
                 "relay_messages_unreadable_total",
                 "Messages from Redis that could not be read and were dropped.",
             )?,
+            jwks_fetches: make.jwks_fetches()?,
             reloads: make.children(
                 "relay_reloads_total",
                 "Changed files that were read again, by result; a failed one leaves in force what was read before.",
@@ -205,6 +213,12 @@ impl Metrics {
 
     pub fn published(&self, api: Api, result: PublishResult) {
         self.publishes.with_label_values(&[api.label(), result.label()]).inc();
+    }
+
+    /// An issuer was asked for its keys.
+    pub fn jwks_fetched(&self, brought_keys: bool) {
+        let result = if brought_keys { JwksFetch::Ok } else { JwksFetch::Failed };
+        self.jwks_fetches.with_label_values(&[result.label()]).inc();
     }
 
     /// A changed file was read again.
@@ -329,6 +343,11 @@ impl Maker {
         let revision = option_env!("RELAY_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
         Ok(())
+    }
+
+    fn jwks_fetches(&self) -> prometheus::Result<IntCounterVec> {
+        let help = "Times an issuer was asked for the keys of its tokens, by result.";
+        self.children("relay_jwks_fetches_total", help, &[("result", JwksFetch::LABELS)])
     }
 
     fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use toml::value::Datetime;
 
+use super::file::from_toml;
 use super::scope::{RoomPattern, RoomScope};
 use super::{Denied, Grant};
 use crate::room::Publisher;
@@ -90,12 +91,7 @@ impl KeyRing {
 
     /// From the content of a keys file. An error names every problem, and repeats no secret.
     pub fn parse(content: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(content).map_err(|_| "is not UTF-8".to_owned())?;
-        // The error's own text would show the line, and so perhaps a secret.
-        let file: KeysFile = toml::from_str(text).map_err(|error| {
-            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-            format!("line {}: {}", before.matches('\n').count() + 1, error.message())
-        })?;
+        let file: KeysFile = from_toml(content)?;
         let mut problems = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         let mut ids = HashSet::new();

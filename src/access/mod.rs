@@ -1,11 +1,14 @@
-//! Who may publish.
+//! Who may publish, and who may listen.
 //!
 //! It is given what a caller shows and answers who that is and for which rooms; it knows neither HTTP nor the node.
 
+mod file;
 mod keys;
 mod scope;
+pub mod token;
 pub mod webhook;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,7 +17,9 @@ use thiserror::Error;
 
 pub use self::keys::{KeyRing, MIN_SECRET_CHARS, generate_secret, secret_digest};
 pub use self::scope::{RoomPattern, RoomScope};
-use crate::config::{BadSettings, Problem, PublishSettings, Secret};
+pub use self::token::{Issuers, JwksStatus, Leave, Source, TokenError, fetch};
+use self::token::{Oidc, Rules, Subscribers, Token};
+use crate::config::{BadSettings, Problem, Secret, Settings};
 use crate::metrics::WatchedFile;
 use crate::reload::{Reloaded, Reloads};
 use crate::room::{Publisher, RoomId};
@@ -41,6 +46,50 @@ pub enum Denied {
     Room { publisher: Publisher, room: RoomId },
     #[error("the key {0} may publish, but not read")]
     MayNotRead(Publisher),
+    #[error("no token was shown")]
+    NoToken,
+    #[error("the token is no good: {0}")]
+    Token(#[from] TokenError),
+    #[error("the token is of an issuer that is not known here")]
+    UnknownIssuer,
+    #[error("the issuer's keys cannot be had now, so the token cannot be judged")]
+    IssuerUnavailable,
+    #[error("the token is good, but fulfils no rule of this relay")]
+    NoRule,
+    #[error("the token is good, but not for this room")]
+    NotThisRoom,
+}
+
+/// What a denial comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nobody known.
+    Unauthorized,
+    /// Somebody known, who may not.
+    Forbidden,
+    /// It cannot be said now.
+    Unavailable,
+}
+
+impl Denied {
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Unknown
+            | Self::Expired(_)
+            | Self::NotYet(_)
+            | Self::NoToken
+            | Self::Token(_)
+            | Self::UnknownIssuer => Verdict::Unauthorized,
+            Self::Room { .. } | Self::MayNotRead(_) | Self::NoRule | Self::NotThisRoom => Verdict::Forbidden,
+            Self::IssuerUnavailable => Verdict::Unavailable,
+        }
+    }
+}
+
+/// What follows `Bearer` in the value of an `Authorization` header (RFC 6750), without blanks around it.
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, credential) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential.trim_ascii())
 }
 
 impl Grant {
@@ -61,11 +110,14 @@ impl Grant {
     }
 }
 
-/// Everyone who may publish.
+/// Everyone who may publish, and who may listen.
 pub struct Access {
     /// The key that stands in the settings themselves.
     given: KeyRing,
     from_files: Vec<Arc<Reloaded<KeyRing>>>,
+    oidc: Option<Oidc>,
+    /// None = anyone may listen.
+    subscribers: Option<Subscribers>,
 }
 
 impl Access {
@@ -73,10 +125,12 @@ impl Access {
     ///
     /// An error names every file that is no good.
     pub fn new(
-        settings: &PublishSettings,
+        settings: &Settings,
         made: Option<&str>,
+        issuers: &Arc<Issuers>,
         reloads: &mut Reloads,
     ) -> Result<Self, BadSettings> {
+        let publish = &settings.publish;
         let mut problems = Vec::new();
         let mut watch = |name, key, file: Option<&Path>, parse: fn(&[u8]) -> Result<KeyRing, String>| {
             let file = file?;
@@ -85,7 +139,7 @@ impl Access {
             reloads.add(&ring);
             Some(ring)
         };
-        let secret = settings.secret.as_ref();
+        let secret = publish.secret.as_ref();
         let from_files = [
             watch(
                 WatchedFile::PublishSecret,
@@ -96,10 +150,25 @@ impl Access {
             watch(
                 WatchedFile::PublishKeys,
                 "publish.keys_file",
-                settings.keys_file.as_deref(),
+                publish.keys_file.as_deref(),
                 KeyRing::parse,
             ),
         ];
+        let oidc = publish.oidc_file.as_deref().and_then(|file| {
+            let rules = Reloaded::load(WatchedFile::OidcRules, vec![file.to_owned()], |contents| {
+                Rules::parse(&contents[0])
+            });
+            let rules = rules
+                .map_err(|message| problems.push(Problem::in_file("publish.oidc_file", file, message)))
+                .ok()?;
+            reloads.add(&rules);
+            Some(Oidc::new(rules, Arc::clone(issuers)))
+        });
+        let subscribers = Subscribers::new(&settings.subscribers, issuers, reloads);
+        let subscribers = subscribers.unwrap_or_else(|bad| {
+            problems.extend(bad.0);
+            None
+        });
         if !problems.is_empty() {
             return Err(BadSettings(problems));
         }
@@ -107,11 +176,36 @@ impl Access {
         Ok(Self {
             given: given.or(made).map(KeyRing::single).unwrap_or_default(),
             from_files: from_files.into_iter().flatten().collect(),
+            oidc,
+            subscribers,
         })
     }
 
-    /// Who shows this, if anyone. Takes as long for a wrong key as for a right one.
-    pub fn publisher(&self, shown: &[u8]) -> Result<Grant, Denied> {
+    /// Who shows this, if anyone: a key, or a token of a CI system.
+    pub async fn publisher(&self, shown: &[u8]) -> Result<Grant, Denied> {
+        match (&self.oidc, std::str::from_utf8(shown)) {
+            (Some(oidc), Ok(text)) if Token::is_one(text) => oidc.grant(text).await,
+            _ => self.key(shown),
+        }
+    }
+
+    /// Whose keys must be fetched to judge tokens.
+    pub fn sources(&self) -> HashSet<Source> {
+        let mut sources = self.oidc.as_ref().map(Oidc::sources).unwrap_or_default();
+        sources.extend(self.subscribers.as_ref().and_then(Subscribers::source).cloned());
+        sources
+    }
+
+    /// Whether who shows this may listen in the room, and until when.
+    pub async fn listener(&self, shown: Option<&str>, room: &RoomId) -> Result<Leave, Denied> {
+        match &self.subscribers {
+            Some(subscribers) => subscribers.admit(shown, room).await,
+            None => Ok(Leave { until: None }),
+        }
+    }
+
+    /// Takes as long for a wrong key as for a right one.
+    fn key(&self, shown: &[u8]) -> Result<Grant, Denied> {
         let digest = secret_digest(shown);
         let now = SystemTime::now();
         let mut found = self.given.find(&digest, now);

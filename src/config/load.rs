@@ -11,6 +11,7 @@ use super::settings::{
     DrainSettings, LogFormat, LogSettings, PublishSettings, RoomSettings, ServerSettings, Settings,
     WebhookSettings, WebsocketSettings,
 };
+use super::subscribers;
 use super::tls;
 
 /// The defaults, documented: the file is the truth.
@@ -95,19 +96,20 @@ const YEAR: u64 = 365 * 24 * 3600;
 fn read(from: &mut Reader) -> Settings {
     // By whether they were set, not by whether they can be read: one problem does not hide another, nor make one.
     let has_url = from.origin("redis.url").is_some();
-    let has_key = ["publish.secret", "publish.secret_file", "publish.keys_file"]
+    let has_key = ["publish.secret", "publish.secret_file", "publish.keys_file", "publish.oidc_file"]
         .iter()
         .any(|key| from.origin(key).is_some());
     let redis = redis::read(from);
     let publish = PublishSettings {
         secret: from.secret("publish.secret", "publish.secret_file"),
         keys_file: from.optional_text("publish.keys_file", parse::path),
+        oidc_file: from.optional_text("publish.oidc_file", parse::path),
         body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
         confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
     };
     if (has_url || redis.is_some()) && !has_key {
-        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET, publish.secret_file \
-                       or publish.keys_file (only the memory broker makes one by itself)";
+        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET, publish.secret_file, \
+                       publish.keys_file or publish.oidc_file (only the memory broker makes one by itself)";
         from.problem("publish.secret", None, message);
     }
     Settings {
@@ -131,6 +133,7 @@ fn read(from: &mut Reader) -> Settings {
             wire: from.text("websocket.wire", parse::wire),
         },
         publish,
+        subscribers: subscribers::read(from),
         webhooks: WebhookSettings {
             file: from.optional_text("webhooks.file", parse::path),
             body_limit_bytes: from.size("webhooks.body_limit_bytes", 2..=1 << 30),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
-use url::Url;
+use url::{Host, Url};
 
 use super::redis::{RedisMode, RedisUrl};
 use super::settings::{LogFormat, OriginRule, WireKind};
@@ -52,10 +52,17 @@ pub fn origin(text: &str) -> Result<OriginRule, String> {
     Ok(OriginRule::Exact(text.to_ascii_lowercase()))
 }
 
+/// What a subprotocol begins with that is none, but carries a listener's token.
+pub const TOKEN_SUBPROTOCOL: &str = "token.";
+
 /// A token as RFC 6455, section 4.1 asks.
 pub fn subprotocol(text: &str) -> Result<String, String> {
     let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
-    if text.chars().all(token) {
+    if text.starts_with(TOKEN_SUBPROTOCOL) {
+        Err(format!(
+            "must not begin with {TOKEN_SUBPROTOCOL}, which is how a client shows its token; not {text:?}"
+        ))
+    } else if text.chars().all(token) {
         Ok(text.to_owned())
     } else {
         Err(format!("must be subprotocol names such as relay.v1, not {text:?}"))
@@ -115,6 +122,27 @@ pub fn redis_url(text: &str) -> Result<(RedisUrl, String), String> {
         shown.set_password(Some("hidden")).map_err(|()| hint.to_owned())?;
     }
     Ok((RedisUrl::new(url), shown.into()))
+}
+
+/// A URL that keys may be fetched from: nobody between here and there may be able to change them.
+pub fn secure_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("must be a URL such as https://issuer.example.com ({error})"))?;
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        _ => return Err("must begin with https:// (http:// for a loopback address only)".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("must be a URL without a login and without a fragment".to_owned());
+    }
+    Ok(url)
 }
 
 pub fn name(text: &str) -> Result<String, String> {
@@ -201,6 +229,26 @@ mod tests {
         for text in ["https://a.example/x", "https://a.*.example", "example.com", "https://*", "https://*x.y"]
         {
             assert!(origin(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_come_by_https_and_by_http_from_this_machine_alone() {
+        for good in
+            ["https://issuer.example.com/realm", "http://127.0.0.1:81", "http://[::1]/x", "http://localhost"]
+        {
+            assert!(secure_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://issuer.example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "ftp://127.0.0.1",
+            "https://me:secret@issuer.example.com",
+            "issuer.example.com",
+            "",
+        ] {
+            assert!(secure_url(bad).is_err(), "{bad}");
         }
     }
 }

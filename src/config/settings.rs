@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::redis::RedisSettings;
 use super::secret::Secret;
+use super::subscribers::SubscriberSettings;
 use super::tls::TlsSettings;
 
 #[derive(Debug, Clone)]
@@ -16,6 +17,7 @@ pub struct Settings {
     pub admin_bind: SocketAddr,
     pub websocket: WebsocketSettings,
     pub publish: PublishSettings,
+    pub subscribers: SubscriberSettings,
     pub webhooks: WebhookSettings,
     pub rooms: RoomSettings,
     /// None = the memory broker.
@@ -105,6 +107,7 @@ impl WebsocketSettings {
 pub struct PublishSettings {
     pub secret: Option<Secret>,
     pub keys_file: Option<PathBuf>,
+    pub oidc_file: Option<PathBuf>,
     pub body_limit_bytes: usize,
     pub confirm_timeout: Duration,
 }
@@ -112,7 +115,7 @@ pub struct PublishSettings {
 impl PublishSettings {
     /// Whether there is anyone who may publish.
     pub fn has_key(&self) -> bool {
-        self.secret.is_some() || self.keys_file.is_some()
+        self.secret.is_some() || self.keys_file.is_some() || self.oidc_file.is_some()
     }
 }
 

@@ -7,6 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
+use crate::access::{Issuers, JwksStatus};
 use crate::broker::{BrokerStatus, NodeId, NodeRecord};
 use crate::drain::{Lifecycle, Phase};
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub struct Admin {
     pub lifecycle: Arc<Lifecycle>,
     pub metrics: Arc<Metrics>,
     pub reloads: Arc<Reloads>,
+    pub issuers: Arc<Issuers>,
     pub started: Instant,
 }
 
@@ -32,6 +34,7 @@ struct Status<'a> {
     connections: u64,
     nodes: Vec<NodeRecord>,
     files: Vec<FileStatus>,
+    issuers: Vec<JwksStatus>,
 }
 
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -81,6 +84,7 @@ async fn status(admin: web::Data<Admin>) -> HttpResponse {
         connections: admin.node.connections(),
         nodes: admin.node.members(),
         files: admin.reloads.status(),
+        issuers: admin.issuers.status(),
     })
 }
 

@@ -30,7 +30,7 @@ use crate::ws::Gate;
 pub struct Public {
     pub node: Arc<Node>,
     pub gate: Arc<Gate>,
-    pub access: Access,
+    pub access: Arc<Access>,
     /// None = no webhooks are expected.
     pub webhooks: Option<Expected>,
     pub metrics: Arc<Metrics>,

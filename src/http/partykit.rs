@@ -14,7 +14,7 @@ use super::body::{self, BodyError};
 use super::credentials;
 use super::problem::RETRY_AFTER_SECONDS;
 use super::publishing::Publish;
-use crate::access::Grant;
+use crate::access::{Denied, Grant, Verdict};
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
 use crate::room::RoomId;
@@ -30,7 +30,7 @@ pub async fn party(
     shard: &Rc<Shard>,
 ) -> HttpResponse {
     match *request.method() {
-        Method::GET if wants_websocket(request) => connect(request, payload, room, public, shard),
+        Method::GET if wants_websocket(request) => connect(request, payload, room, public, shard).await,
         Method::POST => publish(request, payload, room, public).await,
         _ => plain(StatusCode::OK, NOTHING),
     }
@@ -64,16 +64,31 @@ impl Refused {
 }
 
 /// Checks a handshake.
-pub fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, Refused> {
+pub async fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, Refused> {
     let parsed = RoomId::parse(room, public.max_room_bytes);
     let room_error = parsed.as_ref().err().map(ToString::to_string);
-    public.gate.admit(head, parsed).map_err(|refusal| {
+    let mut admitted = public.gate.admit(head, parsed).map_err(|refusal| {
         public.metrics.refused(refusal);
         refuse(refusal, room_error)
-    })
+    })?;
+    // Last, as it costs most.
+    let shown = credentials::listener(head);
+    let leave = public.access.listener(shown.as_deref(), admitted.room()).await;
+    admitted.until(leave.map_err(|denied| not_a_listener(&denied, public))?.until);
+    Ok(admitted)
 }
 
-fn connect(
+fn not_a_listener(denied: &Denied, public: &Public) -> Refused {
+    let (refusal, status) = match denied.verdict() {
+        Verdict::Unauthorized => (Refusal::Unauthorized, StatusCode::UNAUTHORIZED),
+        Verdict::Forbidden => (Refusal::Forbidden, StatusCode::FORBIDDEN),
+        Verdict::Unavailable => (Refusal::IssuerUnavailable, StatusCode::SERVICE_UNAVAILABLE),
+    };
+    public.metrics.refused(refusal);
+    Refused { status, text: sentence(&denied.to_string()) }
+}
+
+async fn connect(
     request: &HttpRequest,
     payload: web::Payload,
     room: &str,
@@ -81,6 +96,7 @@ fn connect(
     shard: &Rc<Shard>,
 ) -> HttpResponse {
     let upgraded = admit(request.head(), room, public)
+        .await
         .map(|admitted| public.gate.upgrade(admitted, request, payload, shard));
     match upgraded {
         Ok(answer) => answer.unwrap_or_else(|error| error.error_response()),
@@ -90,6 +106,10 @@ fn connect(
 
 fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
     let (status, text) = match refusal {
+        // The gate does not look at tokens.
+        Refusal::Unauthorized | Refusal::Forbidden | Refusal::IssuerUnavailable => {
+            (StatusCode::FORBIDDEN, "")
+        }
         Refusal::Origin => (StatusCode::FORBIDDEN, "This origin may not connect here."),
         Refusal::Room => (StatusCode::BAD_REQUEST, ""),
         Refusal::BadRequest => {
@@ -108,10 +128,13 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
 async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, public: &Public) -> HttpResponse {
     // The key first: who has none learns nothing of what else is wrong.
     let shown = credentials::partykit(request.headers());
-    let Some(grant) = shown.and_then(|shown| public.access.publisher(shown).ok()) else {
-        public.metrics.published(Api::Partykit, PublishResult::Unauthorized);
-        let status = if public.exact_status { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-        return plain(status, NOTHING);
+    let found = match shown {
+        Some(shown) => public.access.publisher(shown).await,
+        None => Err(Denied::Unknown),
+    };
+    let grant = match found {
+        Ok(grant) => grant,
+        Err(denied) => return deny(&denied, public),
     };
     let publish = match read_publish(payload, room, &grant, public).await {
         Ok(publish) => publish,
@@ -129,6 +152,24 @@ async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, publi
         }
         Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("Not published, try again: {error}.")),
     }
+}
+
+fn deny(denied: &Denied, public: &Public) -> HttpResponse {
+    let (result, answer) = match denied.verdict() {
+        Verdict::Unauthorized => {
+            let status = if public.exact_status { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            (PublishResult::Unauthorized, plain(status, NOTHING))
+        }
+        Verdict::Forbidden => {
+            (PublishResult::Forbidden, plain(StatusCode::FORBIDDEN, sentence(&denied.to_string())))
+        }
+        Verdict::Unavailable => (
+            PublishResult::Unavailable,
+            plain(StatusCode::SERVICE_UNAVAILABLE, format!("Not published, try again: {denied}.")),
+        ),
+    };
+    public.metrics.published(Api::Partykit, result);
+    answer
 }
 
 /// Whatever JSON the body holds, it means a refresh.

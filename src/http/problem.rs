@@ -22,6 +22,7 @@ pub enum Code {
     InvalidRoom,
     InvalidParameter,
     BrokerUnavailable,
+    IssuerUnavailable,
 }
 
 impl Code {
@@ -33,7 +34,7 @@ impl Code {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidBody | Self::InvalidRoom | Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::BrokerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BrokerUnavailable | Self::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -74,7 +75,7 @@ impl Problem {
             Code::Unauthorized => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            Code::BrokerUnavailable => {
+            Code::BrokerUnavailable | Code::IssuerUnavailable => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string()));
             }
             _ => {}

@@ -24,10 +24,12 @@ pub async fn take_over(
 ) -> actix_web::Result<()> {
     let head = request.head();
     let answered = match Target::parse(head.uri.path()) {
-        Target::Party { room } if head.method == Method::GET => match partykit::admit(head, room, &public) {
-            Ok(admitted) => public.gate.take_over(admitted, head, stream, &shard).await,
-            Err(refused) => refuse(stream, refused.into_response()).await,
-        },
+        Target::Party { room } if head.method == Method::GET => {
+            match partykit::admit(head, room, &public).await {
+                Ok(admitted) => public.gate.take_over(admitted, head, stream, &shard).await,
+                Err(refused) => refuse(stream, refused.into_response()).await,
+            }
+        }
         target => refuse(stream, not_upgraded(&target, head)).await,
     };
     if let Err(error) = answered {

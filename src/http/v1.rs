@@ -13,7 +13,7 @@ use super::body::{self, BodyError};
 use super::credentials;
 use super::problem::{Code, Problem};
 use super::publishing::Publish;
-use crate::access::{Denied, Grant};
+use crate::access::{Denied, Grant, Verdict};
 use crate::broker::{BrokerError, Tally};
 use crate::metrics::{Api, PublishResult};
 use crate::room::{Position, Publication, Publisher, Revision, RoomError, RoomId};
@@ -105,6 +105,7 @@ pub fn refuse(problem: Problem, api: Api, public: &Public) -> HttpResponse {
     let result = match problem.code {
         Code::Unauthorized => PublishResult::Unauthorized,
         Code::Forbidden => PublishResult::Forbidden,
+        Code::IssuerUnavailable => PublishResult::Unavailable,
         _ => PublishResult::Invalid,
     };
     public.metrics.published(api, result);
@@ -123,7 +124,7 @@ pub async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) ->
 }
 
 async fn report(request: &HttpRequest, room: Option<&str>, public: &Public) -> Result<HttpResponse, Problem> {
-    let grant = authorize(request, public)?;
+    let grant = authorize(request, public).await?;
     let room = parse_room(room, public)?;
     grant.read(&room).map_err(|denied| forbidden(&denied))?;
     let report = public.node.room(&room).await.map_err(|error| unavailable(&error))?;
@@ -140,7 +141,7 @@ async fn read_publish(
     public: &Public,
 ) -> Result<Publish, Problem> {
     // The key first: who has none learns nothing of what else is wrong.
-    let grant = authorize(request, public)?;
+    let grant = authorize(request, public).await?;
     let room = parse_room(room, public)?;
     grant.publish_to(&room).map_err(|denied| forbidden(&denied))?;
     let wait = parse_wait(request)?;
@@ -149,18 +150,33 @@ async fn read_publish(
     Ok(Publish { room, revision, publisher: grant.publisher, idempotency_key, wait })
 }
 
-fn authorize(request: &HttpRequest, public: &Public) -> Result<Grant, Problem> {
-    let shown = credentials::bearer(request.headers()).ok_or(Denied::Unknown);
-    shown.and_then(|shown| public.access.publisher(shown)).map_err(|denied| {
-        let detail = match denied {
-            Denied::Unknown => "Send a publish key of this relay as Authorization: Bearer <key>.".to_owned(),
-            denied => format!("Use another key: {denied}."),
-        };
-        Problem::new(Code::Unauthorized, detail)
+async fn authorize(request: &HttpRequest, public: &Public) -> Result<Grant, Problem> {
+    let found = match credentials::bearer(request.headers()) {
+        Some(shown) => public.access.publisher(shown).await,
+        None => Err(Denied::Unknown),
+    };
+    found.map_err(|denied| match denied.verdict() {
+        Verdict::Unauthorized => unauthorized(&denied),
+        Verdict::Forbidden => forbidden(&denied),
+        Verdict::Unavailable => {
+            Problem::new(Code::IssuerUnavailable, format!("Not possible now, try again: {denied}."))
+        }
     })
 }
 
+fn unauthorized(denied: &Denied) -> Problem {
+    let detail = match denied {
+        Denied::Unknown => "Send a publish key of this relay as Authorization: Bearer <key>.".to_owned(),
+        Denied::Token(_) | Denied::UnknownIssuer => format!("Not published: {denied}."),
+        denied => format!("Use another key: {denied}."),
+    };
+    Problem::new(Code::Unauthorized, detail)
+}
+
 fn forbidden(denied: &Denied) -> Problem {
+    if *denied == Denied::NoRule {
+        return Problem::new(Code::Forbidden, format!("Have a rule added or changed: {denied}."));
+    }
     Problem::new(Code::Forbidden, format!("Use another key, or have its entry changed: {denied}."))
 }
 

@@ -24,6 +24,8 @@ pub struct Connection {
     pub incoming: Incoming,
     pub membership: Membership,
     pub permit: Permit,
+    /// When the client's leave to listen ends.
+    pub expires_at: Option<Instant>,
     pub settings: Arc<WebsocketSettings>,
     pub metrics: Arc<Metrics>,
 }
@@ -60,7 +62,7 @@ impl Connection {
         if poll_fn(|cx| outbox.poll_flush(cx)).await == Err(WireClosed) {
             return End::Gone;
         }
-        let mut heartbeat = Heartbeat::start(&self.settings);
+        let mut heartbeat = Heartbeat::start(&self.settings, self.expires_at);
         // A pong that a busy session did not take at once. Of several pings only the newest needs an answer (RFC
         // 6455, section 5.5.3), so one place is enough.
         let mut pong: Option<Bytes> = None;
@@ -117,8 +119,9 @@ fn now_or_never() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-/// When to ping, and when to give up.
+/// When to ping, and when to end it.
 struct Heartbeat {
+    expires_at: Option<Instant>,
     heard_at: Instant,
     next_ping: Instant,
     /// The next moment at which something may have to be done.
@@ -126,11 +129,12 @@ struct Heartbeat {
 }
 
 impl Heartbeat {
-    fn start(settings: &WebsocketSettings) -> Self {
+    fn start(settings: &WebsocketSettings, expires_at: Option<Instant>) -> Self {
         let now = Instant::now();
         // The first ping comes early, by chance: clients that connected together are not pinged together.
         let next_ping = now + settings.ping_interval.mul_f64(rand::random_range(0.5..=1.0));
-        Self { heard_at: now, next_ping, due: next_ping }
+        let due = expires_at.map_or(next_ping, |expires_at| expires_at.min(next_ping));
+        Self { expires_at, heard_at: now, next_ping, due }
     }
 
     fn heard(&mut self) {
@@ -140,6 +144,9 @@ impl Heartbeat {
     /// Pings if it is time; an error says why to close.
     fn beat(&mut self, outbox: &Outbox<Outgoing>, settings: &WebsocketSettings) -> Result<(), CloseReason> {
         let now = Instant::now();
+        if self.expires_at.is_some_and(|expires_at| now >= expires_at) {
+            return Err(CloseReason::Expired);
+        }
         let limit = settings.silence_limit();
         if now >= self.heard_at + limit {
             return Err(CloseReason::PingTimeout);
@@ -154,8 +161,8 @@ impl Heartbeat {
             self.next_ping = now + settings.ping_interval;
         }
         self.due = self.next_ping.min(self.heard_at + limit);
-        if let Some(until) = blocked_until {
-            self.due = self.due.min(until);
+        for earlier in [blocked_until, self.expires_at].into_iter().flatten() {
+            self.due = self.due.min(earlier);
         }
         Ok(())
     }

@@ -7,12 +7,14 @@ mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
 use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 use self::admission::{Admission, Permit};
 use self::client_address::client_address;
@@ -25,6 +27,9 @@ use crate::hub::{Outbox, Shard};
 use crate::metrics::{Metrics, Refusal};
 use crate::node::Node;
 use crate::room::{RoomError, RoomId};
+
+/// What the relay speaks, by a name, for clients that must offer one.
+const SUBPROTOCOL: &str = "relay.v1";
 
 /// Lets connections in, or says why not, before the upgrade.
 pub struct Gate {
@@ -41,6 +46,20 @@ pub struct Gate {
 pub struct Admitted {
     permit: Permit,
     room: RoomId,
+    /// When to close it; None = whenever.
+    expires_at: Option<Instant>,
+}
+
+impl Admitted {
+    pub fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    /// Has the connection closed at that moment.
+    pub fn until(&mut self, moment: Option<SystemTime>) {
+        let left = |moment: SystemTime| moment.duration_since(SystemTime::now()).unwrap_or_default();
+        self.expires_at = moment.and_then(|moment| Instant::now().checked_add(left(moment)));
+    }
 }
 
 impl Gate {
@@ -58,7 +77,7 @@ impl Gate {
             admission: Admission::new(&settings.server, limit),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             allowed_origins: settings.server.allowed_origins.clone(),
-            settings: Arc::new(settings.websocket.clone()),
+            settings: Arc::new(websocket_settings(settings)),
             metrics,
         }
     }
@@ -76,7 +95,7 @@ impl Gate {
         if verify_handshake(head).is_err() || !is_one_handshake(head) {
             return Err(Refusal::BadRequest);
         }
-        Ok(Admitted { permit, room })
+        Ok(Admitted { permit, room, expires_at: None })
     }
 
     /// Answers the handshake through actix-web, and serves the connection in a task of its own on this worker.
@@ -121,6 +140,7 @@ impl Gate {
             outbox,
             incoming,
             permit: admitted.permit,
+            expires_at: admitted.expires_at,
             settings: Arc::clone(&self.settings),
             metrics: Arc::clone(&self.metrics),
         };
@@ -142,4 +162,15 @@ impl Gate {
 /// What actix-http does not look at: HTTP 1.1 at least, and one key (RFC 6455, sections 4.1 and 11.3.1).
 fn is_one_handshake(head: &RequestHead) -> bool {
     head.version >= Version::HTTP_11 && head.headers().get_all(header::SEC_WEBSOCKET_KEY).count() == 1
+}
+
+/// Where a client may have to show a token among its subprotocols, one of them must be agreed to: browsers give up
+/// otherwise (RFC 6455, section 4.1).
+fn websocket_settings(settings: &Settings) -> WebsocketSettings {
+    let mut websocket = settings.websocket.clone();
+    let own = || SUBPROTOCOL.to_owned();
+    if settings.subscribers.keys.is_some() && !websocket.subprotocols.contains(&own()) {
+        websocket.subprotocols.push(own());
+    }
+    websocket
 }

@@ -12,7 +12,7 @@ const ROOM: &str = "featurevisor";
 const PATH: &str = "/party/featurevisor";
 
 /// Counters and gauges with the one label that each may have, and all its values.
-const SAMPLES: [(&str, &str, &[&str]); 16] = [
+const SAMPLES: [(&str, &str, &[&str]); 17] = [
     ("relay_connections", "", &[]),
     ("relay_rooms", "", &[]),
     ("relay_draining", "", &[]),
@@ -21,12 +21,23 @@ const SAMPLES: [(&str, &str, &[&str]); 16] = [
     (
         "relay_connections_closed_total",
         "reason",
-        &["client", "ping_timeout", "protocol", "too_big", "drain", "error", "slow"],
+        &["client", "ping_timeout", "protocol", "too_big", "drain", "error", "expired", "slow"],
     ),
     (
         "relay_handshakes_refused_total",
         "reason",
-        &["origin", "room", "full", "per_ip", "rate", "draining", "bad_request"],
+        &[
+            "origin",
+            "room",
+            "full",
+            "per_ip",
+            "rate",
+            "draining",
+            "bad_request",
+            "unauthorized",
+            "forbidden",
+            "issuer_unavailable",
+        ],
     ),
     ("relay_tls_handshakes_failed_total", "reason", &["timeout", "gone", "protocol"]),
     ("relay_tls_certificate_expiry_timestamp_seconds", "", &[]),
@@ -36,6 +47,7 @@ const SAMPLES: [(&str, &str, &[&str]); 16] = [
     ("relay_redis_link_up", "", &[]),
     ("relay_redis_reconnects_total", "cause", &["closed", "probe", "error"]),
     ("relay_reload_failing", "file", &FILES),
+    ("relay_jwks_fetches_total", "result", &["ok", "failed"]),
     ("process_open_fds", "", &[]),
 ];
 const FILES: [&str; 6] =
@@ -208,7 +220,7 @@ async fn sockets_that_end_are_counted_by_reason() {
         node.until_metric("relay_connections_closed_total", &[("reason", reason)], 1.0).await;
     }
     node.until_metric("relay_connections", &[], 0.0).await;
-    for reason in ["ping_timeout", "drain", "error", "slow"] {
+    for reason in ["ping_timeout", "drain", "error", "expired", "slow"] {
         assert_eq!(
             node.metric("relay_connections_closed_total", &[("reason", reason)]).await,
             0.0,

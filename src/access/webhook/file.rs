@@ -6,10 +6,11 @@ use std::path::{Path as FilePath, PathBuf};
 use toml::{Table, Value};
 
 use super::fields::{Fields, one_or_several};
-use super::filter::{Condition, Pattern, Rule};
+use super::filter::{Condition, Rule};
 use super::payload::Path;
 use super::proof::Secret;
 use super::{Kind, Webhook, Webhooks};
+use crate::access::file::{Pattern, from_toml};
 use crate::access::{Grant, RoomPattern, RoomScope};
 use crate::room::Publisher;
 
@@ -21,7 +22,7 @@ type SecretFiles<'a> = HashMap<PathBuf, &'a Vec<u8>>;
 
 /// The files with secrets that a webhooks file names. They are read with it, in this order.
 pub fn secret_files(file: &[u8]) -> Vec<PathBuf> {
-    let Ok(mut table) = table(file) else { return Vec::new() };
+    let Ok(mut table) = from_toml::<Table>(file) else { return Vec::new() };
     let Some(Value::Array(webhooks)) = table.remove("webhook") else { return Vec::new() };
     let named = webhooks.iter().filter_map(|webhook| webhook.get("secret_file"));
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -41,7 +42,7 @@ impl Webhooks {
         let Some((file, secrets)) = contents.split_first() else { return Err("was not read".to_owned()) };
         let secret_files: SecretFiles<'_> = secret_files(file).into_iter().zip(secrets).collect();
         let mut problems = Vec::new();
-        let mut top = Fields::new(table(file)?, String::new(), &mut problems);
+        let mut top = Fields::new(from_toml(file)?, String::new(), &mut problems);
         let entries = top.tables("webhook");
         top.finish();
         if entries.is_empty() && problems.is_empty() {
@@ -68,15 +69,6 @@ impl Webhooks {
         }
         if problems.is_empty() { Ok(Self(webhooks)) } else { Err(problems.join("; ")) }
     }
-}
-
-fn table(file: &[u8]) -> Result<Table, String> {
-    let text = std::str::from_utf8(file).map_err(|_| "is not UTF-8".to_owned())?;
-    // The error's own text would show the line, and so perhaps a secret.
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-        format!("line {}: {}", before.matches('\n').count() + 1, error.message())
-    })
 }
 
 /// One entry. What cannot be read is noted, and left out or stood in for.

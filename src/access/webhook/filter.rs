@@ -5,30 +5,11 @@ use std::fmt;
 use tracing::warn;
 
 use super::payload::{Path, Payload};
+use crate::access::file::Pattern;
 use crate::room::Revision;
 
 /// What is shown of a value that did not fit.
 const SHOWN_CHARS: usize = 80;
-
-/// A text, or what a text begins with (`release/*`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// An error says what a pattern looks like.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.strip_suffix('*').unwrap_or(text).contains('*') {
-            return Err(format!(
-                "must be a text such as main, or a beginning such as release/*; not {text:?}"
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    fn fits(&self, text: &str) -> bool {
-        self.0.strip_suffix('*').map_or(text == self.0, |beginning| text.starts_with(beginning))
-    }
-}
 
 /// Something of a delivery, and what it may be.
 #[derive(Debug)]
@@ -65,7 +46,8 @@ pub struct Ignored(Vec<Mismatch>);
 impl Rule {
     /// What does not fit, if anything.
     pub fn mismatch(&self, event: Option<&str>, payload: &Payload) -> Option<Mismatch> {
-        let wanted = |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.0.clone()).collect();
+        let wanted =
+            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
         let fits = |patterns: &[Pattern], found: Option<&str>| {
             found.is_some_and(|found| patterns.iter().any(|pattern| pattern.fits(found)))
         };

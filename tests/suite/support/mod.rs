@@ -5,6 +5,7 @@
 //! order and at the same time.
 
 pub mod http;
+pub mod issuer;
 pub mod metrics;
 pub mod node;
 pub mod ports;

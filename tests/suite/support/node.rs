@@ -85,6 +85,12 @@ impl Setup {
         self
     }
 
+    /// A variable that is no setting of ours.
+    pub fn variable(mut self, name: &str, value: impl Display) -> Self {
+        self.environment.insert(name.to_owned(), value.to_string());
+        self
+    }
+
     pub fn unset(mut self, key: &str) -> Self {
         self.environment.remove(&program::variable(key));
         self

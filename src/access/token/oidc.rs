@@ -1,0 +1,46 @@
+//! Publishing with a token of the CI system instead of a key: whose token it is, whether it is good, and what it may do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::fetch::Source;
+use super::jwks::{Issuers, Unavailable};
+use super::rules::Rules;
+use super::verify::Token;
+use crate::access::{Denied, Grant};
+use crate::reload::Reloaded;
+
+/// Everyone who may publish by a token.
+pub struct Oidc {
+    rules: Arc<Reloaded<Rules>>,
+    issuers: Arc<Issuers>,
+}
+
+impl Oidc {
+    pub fn new(rules: Arc<Reloaded<Rules>>, issuers: Arc<Issuers>) -> Self {
+        Self { rules, issuers }
+    }
+
+    /// What the token's bearer may do.
+    pub async fn grant(&self, text: &str) -> Result<Grant, Denied> {
+        let token = Token::parse(text)?;
+        let rules = self.rules.current();
+        let issuer = rules.issuer(&token.claimed_issuer()?).ok_or(Denied::UnknownIssuer)?;
+        let keys = self.issuers.keys(&issuer.source, token.key_id()).await;
+        let keys = keys.map_err(|Unavailable| Denied::IssuerUnavailable)?;
+        let claims = token.verify(&keys, &issuer.expected)?;
+        let grant = issuer.grant(&claims).cloned();
+        if grant.is_none() {
+            // Signed by the issuer, so not just anybody's text. Its claims are no secret; the token would be.
+            debug!(issuer = %issuer.source, subject = claims.text("sub"), "a token fulfils no rule");
+        }
+        grant.ok_or(Denied::NoRule)
+    }
+
+    /// Whose keys it takes.
+    pub fn sources(&self) -> HashSet<Source> {
+        self.rules.current().sources().cloned().collect()
+    }
+}
