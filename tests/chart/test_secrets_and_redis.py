@@ -42,11 +42,14 @@ def test_secret_files_are_readable_by_the_relay_only():
     assert render().pod["securityContext"]["fsGroup"] == render().pod["securityContext"]["runAsGroup"]
 
 
-@pytest.mark.parametrize("setting", ["publish.keys_file", "webhooks.file"])
+@pytest.mark.parametrize(
+    "setting",
+    ["publish.keys_file", "publish.oidc_file", "subscribers.hs256_secret_file", "subscribers.public_keys_file", "webhooks.file"],
+)
 def test_a_setting_that_names_a_file_can_come_from_a_secret(setting):
-    manifests = render({"settingsFromSecrets": {setting: {"secret": "relay-files", "key": "file.toml"}}})
-    assert manifests.secret_files[setting] == ("relay-files", "file.toml")
-    assert manifests.env["RELAY_" + setting.replace(".", "__").upper()] == f"{PATH}/{setting}"
+    manifests = render({"settingsFromSecrets": {setting: {"secret": "relay-access", "key": "file"}}})
+    assert manifests.secret_files[setting] == ("relay-access", "file")
+    assert manifests.env[f"RELAY_{setting.replace('.', '__').upper()}"] == f"{PATH}/{setting}"
 
 
 def test_standalone_redis_with_user_and_password():

@@ -14,11 +14,16 @@ METRICS = {
     "relay_connections_opened_total": (COUNTER, {}),
     "relay_connections_closed_total": (
         COUNTER,
-        {"reason": {"client", "ping_timeout", "protocol", "too_big", "drain", "error", "slow"}},
+        {"reason": {"client", "ping_timeout", "protocol", "too_big", "drain", "error", "expired", "slow"}},
     ),
     "relay_handshakes_refused_total": (
         COUNTER,
-        {"reason": {"origin", "room", "full", "per_ip", "rate", "draining", "bad_request"}},
+        {
+            "reason": {
+                "origin", "room", "full", "per_ip", "rate", "draining", "bad_request",
+                "unauthorized", "forbidden", "issuer_unavailable",
+            },
+        },
     ),
     "relay_tls_handshakes_failed_total": (COUNTER, {"reason": {"timeout", "gone", "protocol"}}),
     "relay_tls_certificate_expiry_timestamp_seconds": (GAUGE, {}),
@@ -32,6 +37,7 @@ METRICS = {
             },
         },
     ),
+    "relay_jwks_fetches_total": (COUNTER, {"result": {"ok", "failed"}}),
     "relay_reloads_total": (COUNTER, {"file": WATCHED_FILES, "result": {"ok", "failed"}}),
     "relay_reload_failing": (GAUGE, {"file": WATCHED_FILES}),
     "relay_publications_received_total": (COUNTER, {"source": {"live", "reconcile"}}),
