@@ -5,7 +5,10 @@
 #
 #   RELAY_URL                where the relay is; it may end in a slash
 #   RELAY_ROOM               whom to tell
-#   RELAY_PUBLISH_KEY        a publish key of the relay; never printed, never an argument of a program
+#   RELAY_PUBLISH_KEY        a publish key of the relay, or a token of the CI system that a rule of the relay takes; never
+#                            printed, never an argument of a program
+#   RELAY_OIDC_AUDIENCE      instead of it, on GitHub Actions: have GitHub sign a token with this audience for the job, which
+#                            needs `permissions: id-token: write`
 #   RELAY_WAIT               seconds to wait for all nodes to confirm, 0 to 10 (default 5)
 #   RELAY_REVISION           handed on to the apps (optional)
 #   RELAY_ALLOW_UNCONFIRMED  true: it is enough that the refresh is stored and sent (default false)
@@ -35,7 +38,15 @@ wait=${RELAY_WAIT:-5}
 minimum=${RELAY_MIN_CONNECTIONS:-0}
 [ -n "$url" ] || usage "RELAY_URL is not set"
 [ -n "$room" ] || usage "RELAY_ROOM is not set"
-[ -n "${RELAY_PUBLISH_KEY:-}" ] || usage "RELAY_PUBLISH_KEY is not set"
+case ${RELAY_PUBLISH_KEY:+key}${RELAY_OIDC_AUDIENCE:+token} in
+  key) ;;
+  token)
+    [ -n "${ACTIONS_ID_TOKEN_REQUEST_URL:-}" ] && [ -n "${ACTIONS_ID_TOKEN_REQUEST_TOKEN:-}" ] ||
+      usage "GitHub gives this job no token: it needs permissions: id-token: write"
+    ;;
+  keytoken) usage "RELAY_PUBLISH_KEY and RELAY_OIDC_AUDIENCE are both set, one is enough" ;;
+  *) usage "RELAY_PUBLISH_KEY is not set" ;;
+esac
 case $wait in
   [0-9] | 10) ;;
   *) usage "RELAY_WAIT must be a number of seconds from 0 to 10" ;;
@@ -61,11 +72,25 @@ fi
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 
+# ask ARGUMENT... : with what both requests have in common; what comes on standard input is their header with the secret.
+ask() {
+  curl --header @- --silent --show-error --max-time 20 --retry "${RELAY_RETRIES:-5}" --retry-all-errors "$@"
+}
+
+if [ -n "${RELAY_OIDC_AUDIENCE:-}" ]; then
+  token=$(
+    printf 'Authorization: Bearer %s\n' "$ACTIONS_ID_TOKEN_REQUEST_TOKEN" |
+      ask --get --data-urlencode "audience=$RELAY_OIDC_AUDIENCE" "$ACTIONS_ID_TOKEN_REQUEST_URL" |
+      sed -n 's/.*"value" *: *"\([^"]*\)".*/\1/p'
+  )
+  [ -n "$token" ] || fail "nobody was told: GitHub gave no token for this job"
+  RELAY_PUBLISH_KEY=$token
+fi
+
 # Without --fail: a refusal such as 401 is final, and --retry-all-errors would try it again.
 status=$(
   printf 'Authorization: Bearer %s\n' "$RELAY_PUBLISH_KEY" |
-    curl --header @- --header 'Content-Type: application/json' --data-binary "$body" \
-      --silent --show-error --max-time 20 --retry "${RELAY_RETRIES:-5}" --retry-all-errors \
+    ask --header 'Content-Type: application/json' --data-binary "$body" \
       --output "$answer" --write-out '%{http_code}' \
       "${url%/}/v1/rooms/$segment/refresh?wait=$wait"
 ) || fail "nobody was told: no answer from $url"
@@ -74,7 +99,10 @@ status=$(
 shown=$(tr -d '\r\n' <"$answer" | cut -c 1-300)
 case $status in
   200 | 202) ;;
-  401) fail "nobody was told: this is not a publish key of the relay (401)" ;;
+  401)
+    [ -z "${RELAY_OIDC_AUDIENCE:-}" ] || fail "nobody was told: $url does not take this job's token (401): $shown"
+    fail "nobody was told: this is not a publish key of the relay (401)"
+    ;;
   *) fail "nobody was told: $url answered $status: $shown" ;;
 esac
 

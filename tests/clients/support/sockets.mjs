@@ -66,8 +66,8 @@ export function connectWs(host, path, options) {
 }
 
 /** The platform's own WebSocket, as in a browser. */
-export function connectNative(host, path) {
-  return record(new NativeWebSocket(`ws://${host}${path}`));
+export function connectNative(host, path, protocols = []) {
+  return record(new NativeWebSocket(`ws://${host}${path}`, protocols));
 }
 
 /** A partysocket with its defaults; `transportCloses()` tells how its connections really ended. */

@@ -70,6 +70,20 @@ def resolved(text, inputs):
     return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda match: inputs[match[1]], text)
 
 
+def uncommented(name, *starts):
+    """A recipe with those lines, and what is indented below them, taken in."""
+    lines, below = [], None
+    for line in (CI / name).read_text().splitlines():
+        match = re.match(r"( *)# ( *)(\S.*)", line)
+        if match and (below is not None and len(match[2]) > below or match[3].split(":")[0] in starts):
+            below = len(match[2]) if below is None or len(match[2]) <= below else below
+            line = match[1] + match[2] + match[3]
+        else:
+            below = None
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def gitlab(folder, variables):
     """Runs the job's script: its lines joined, in a shell that stops at the first failure."""
     job = yaml.safe_load((CI / "gitlab-ci.yml").read_text())["refresh-apps"]
