@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to a terminal")]
 
+mod bench;
 mod check_config;
 mod gen_key;
 mod healthcheck;
@@ -55,6 +56,8 @@ enum Command {
     GenKey(gen_key::GenKey),
     /// Connects as an app does and prints what it is told.
     Watch(watch::Watch),
+    /// Loads a WebSocket server, this relay or another, and measures it.
+    Bench(Box<bench::Bench>),
 }
 
 #[derive(Args)]
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(&cli.file),
         Some(Command::Healthcheck { url, trust }) => healthcheck::run(url, &trust, &cli.file),
         Some(Command::Publish(publish)) => publish.run().map_err(|error| failed(&error)),
+        Some(Command::Bench(bench)) => bench.run().map_err(|error| failed(&error)),
         Some(Command::GenKey(gen_key)) => gen_key.run().map_err(|error| failed(&error)),
         Some(Command::Watch(watch)) => watch.run().map_err(|error| failed(&error)),
     };

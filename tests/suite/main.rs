@@ -23,6 +23,7 @@
 #![allow(clippy::match_wild_err_arm, reason = "the only error of a timeout is that the time is over")]
 
 mod admin;
+mod bench;
 mod broadcast;
 mod broker_contract;
 mod cluster;

@@ -1,0 +1,154 @@
+//! A load generator that measures WebSocket servers from outside, this relay as any other.
+//!
+//! It must be far cheaper than what it measures: raw non-blocking sockets, one epoll loop a process (`generator`), nothing
+//! allocated for a delivery. The coordinator (`session`) tells those processes what to do, publishes over connections of its
+//! own, and reads what the server's processes cost. Latencies count from the intended start, and histograms are merged, never
+//! averaged. The `floor` is what bare writes cost on the same machine in the same run; figures are given as ratios to it.
+//!
+//! Nothing here knows the relay: a server is what [`target::Target`] says of it. Only `cli` calls it.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures are counts and times far below 2^52, told with a few digits"
+)]
+
+mod churn;
+mod clock;
+mod connection;
+mod crew;
+mod floor;
+mod frames;
+mod generator;
+mod handshake;
+mod histogram;
+mod load;
+mod opening;
+mod outcome;
+mod processes;
+mod progress;
+mod protocol;
+mod publisher;
+mod report;
+mod scenarios;
+mod session;
+mod target;
+mod window;
+
+pub use floor::{MARKER as REFRESH_MARKER, serve as serve_floor};
+pub use generator::run as run_generator;
+pub use load::Load;
+pub use report::Report;
+pub use scenarios::Scenario;
+pub use target::{Target, TargetError, endpoint, header, ping_reply};
+
+use floor::FloorServer;
+use processes::Processes;
+use progress::Progress;
+use serde_json::json;
+use session::Setting;
+
+/// One run of the bench.
+pub struct Bench {
+    pub scenario: Scenario,
+    /// None for the floor, which brings its own.
+    pub target: Option<Target>,
+    pub load: Load,
+    /// The server's processes; their children count too.
+    pub server_pids: Vec<u32>,
+    /// Where the floor's process runs, as `taskset -c` takes it.
+    pub server_cpus: Option<String>,
+    /// Whether to run the floor beside the target.
+    pub with_floor: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error("{missing} of {wanted} sockets did not come about: {reason}")]
+    NotConnected { missing: usize, wanted: usize, reason: String },
+    #[error("{0}")]
+    Undelivered(String),
+    #[error("the scenario {0} measures the server's processes: name one with --server-pid")]
+    NeedsServer(&'static str),
+    #[error("the scenario {0} needs an address to connect to: --url, or --ws-url")]
+    NeedsTarget(&'static str),
+    #[error("the scenario {0} publishes: say where with --url, or --publish-url")]
+    NeedsPublish(&'static str),
+    #[error("the scenario {0} publishes to one room: leave out --rooms")]
+    OneRoom(&'static str),
+    #[error(
+        "only {answered} of {wanted} publishes were answered in time: the server does not keep up with that --rate, or \
+         more --publishers are needed"
+    )]
+    TooSlow { answered: u64, wanted: u64 },
+    #[error("the command of --storm-command {0}")]
+    StormCommand(String),
+    #[error(
+        "the floor server cannot be started ({0}); --server-cpus needs the program taskset, --no-floor does without"
+    )]
+    Floor(std::io::Error),
+    #[error(transparent)]
+    Crew(#[from] crew::CrewError),
+    #[error(transparent)]
+    Publish(#[from] publisher::PublishError),
+    #[error(transparent)]
+    Process(#[from] processes::ProcessError),
+    #[error(transparent)]
+    Histogram(#[from] histogram::HistogramError),
+}
+
+impl Bench {
+    pub fn run(&self) -> Result<Report, BenchError> {
+        let progress = Progress::new();
+        let scenario = self.scenario;
+        if self.load.rooms > 1 && !scenario.takes_rooms() {
+            return Err(BenchError::OneRoom(scenario.name()));
+        }
+        let floor = self.with_floor && scenario.on_floor().is_some();
+        let (figures, name) = match &self.target {
+            None if scenario == Scenario::Floor => {
+                (self.run_floor(scenario, &progress)?, "bare writes".to_owned())
+            }
+            None => return Err(BenchError::NeedsTarget(scenario.name())),
+            Some(target) => {
+                if scenario.publishes() && target.publishes.is_empty() {
+                    return Err(BenchError::NeedsPublish(scenario.name()));
+                }
+                let server = (!self.server_pids.is_empty()).then(|| Processes::new(self.server_pids.clone()));
+                let server = server.transpose()?;
+                let setting = Setting { target, load: &self.load, server, progress: &progress };
+                let names: Vec<_> = target.websockets.iter().map(|endpoint| endpoint.host.as_str()).collect();
+                (scenario.run(&setting)?, names.join(", "))
+            }
+        };
+        let floor = match scenario.on_floor().filter(|_| floor) {
+            Some(scenario) => Some(self.run_floor(scenario, &progress)?),
+            None => None,
+        };
+        Ok(Report {
+            scenario: scenario.name().to_owned(),
+            target: name,
+            settings: self.settings(),
+            figures,
+            floor,
+        })
+    }
+
+    /// The same load on bare writes, in a process that is measured apart as a server's is.
+    fn run_floor(&self, scenario: Scenario, progress: &Progress) -> Result<report::Figures, BenchError> {
+        let floor = FloorServer::start(self.server_cpus.as_deref()).map_err(BenchError::Floor)?;
+        let target = floor.target();
+        let server = Some(Processes::new(vec![floor.pid()])?);
+        let load = Load { storm_command: None, ..self.load.clone() };
+        scenario.run(&Setting { target: &target, load: &load, server, progress })
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        json!({
+            "load": self.load,
+            "server_pids": self.server_pids,
+            "server_cpus": self.server_cpus,
+            "cores_of_the_bench": cores,
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Opening many sockets: at a rate or as fast as they go, so many handshakes at once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::clock::Moment;
+use super::connection::Connection;
+use super::handshake;
+use super::histogram::{HistogramError, Latencies};
+use super::protocol::{Opened, Opening, Plan};
+use super::window::Seat;
+
+/// What a socket that is to be stuck can hold: the kernel's least.
+const STUCK_BUFFER: usize = 2048;
+/// How long a socket that must come back waits after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// An opening under way.
+pub struct Ramp {
+    pub wanted: Opening,
+    next: usize,
+    in_flight: usize,
+    ready: usize,
+    failed: usize,
+    first_failure: Option<String>,
+    start: Moment,
+    end: Moment,
+    handshakes: Latencies,
+    again: VecDeque<(Moment, usize)>,
+}
+
+impl Ramp {
+    pub fn new(wanted: Opening) -> Result<Self, HistogramError> {
+        let start = Moment::now();
+        Ok(Self {
+            wanted,
+            next: 0,
+            in_flight: 0,
+            ready: 0,
+            failed: 0,
+            first_failure: None,
+            start,
+            end: start,
+            handshakes: Latencies::new()?,
+            again: VecDeque::new(),
+        })
+    }
+
+    /// Which socket to open now, and when it was meant to be opened.
+    pub fn due(&mut self) -> Option<(usize, Moment)> {
+        if self.in_flight >= self.wanted.in_flight {
+            return None;
+        }
+        let now = Moment::now();
+        if self.again.front().is_some_and(|(due, _)| *due <= now)
+            && let Some((_, index)) = self.again.pop_front()
+        {
+            self.in_flight += 1;
+            return Some((index, now));
+        }
+        if self.next >= self.wanted.count {
+            return None;
+        }
+        let mut intended = now;
+        if self.wanted.rate > 0.0 {
+            intended = self.start.plus(Duration::from_secs_f64(self.next as f64 / self.wanted.rate));
+            if intended > now {
+                return None;
+            }
+        }
+        self.next += 1;
+        self.in_flight += 1;
+        Some((self.next - 1, intended))
+    }
+
+    pub fn on_ready(&mut self, started: Moment) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.ready += 1;
+        self.end = Moment::now();
+        self.handshakes.record(self.end.since(started));
+    }
+
+    pub fn on_failure(&mut self, index: usize, reason: String) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.failed += 1;
+        self.first_failure.get_or_insert(reason);
+        if self.wanted.retry {
+            self.again.push_back((Moment::now().plus(RETRY_PAUSE), index));
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        let settled = if self.wanted.retry { self.ready } else { self.ready + self.failed };
+        settled >= self.wanted.count || self.wanted.deadline.is_over()
+    }
+
+    pub fn report(self) -> Result<Opened, HistogramError> {
+        let missing = self.wanted.count.saturating_sub(self.ready);
+        let late =
+            (missing > 0).then(|| "no handshake, or no frame with the ready marker, in time".to_owned());
+        Ok(Opened {
+            ready: self.ready,
+            missing,
+            failures: self.failed,
+            first_failure: self.first_failure.or(late),
+            start: self.start,
+            end: self.end,
+            handshakes: self.handshakes.pack()?,
+        })
+    }
+}
+
+/// Begins a connection: the socket with that number, or one beside the numbered ones.
+pub fn connect(plan: &Plan, number: usize, stuck: bool, start: Moment) -> io::Result<Connection> {
+    let endpoint = &plan.endpoints[number % plan.endpoints.len()];
+    let room = number % plan.rooms.len().max(1);
+    let name = plan.rooms.get(room).map_or("", String::as_str);
+    let stream = begin(endpoint.address, number, plan.sources, stuck)?;
+    let path = endpoint.path.replace("{room}", name);
+    let request = handshake::request(&endpoint.host, &path, &plan.headers, plan.subprotocol.as_deref());
+    let mut connection = Connection::new(stream, request, Seat::in_room(room), start);
+    connection.stuck = stuck;
+    connection.measured = !stuck;
+    Ok(connection)
+}
+
+/// A non-blocking connect from one of the sources, so that ports do not run out.
+fn begin(address: SocketAddr, number: usize, sources: u8, stuck: bool) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if stuck {
+        socket.set_recv_buffer_size(STUCK_BUFFER)?;
+    }
+    if sources > 0 && address.is_ipv4() && address.ip().is_loopback() {
+        let last = u8::try_from(number % usize::from(sources)).unwrap_or(0);
+        let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last.saturating_add(1))), 0);
+        // Otherwise the kernel looks for a port that nobody uses here, which takes long once most are taken.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(&SockAddr::from(source))?;
+    }
+    match socket.connect(&SockAddr::from(address)) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}

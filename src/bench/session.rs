@@ -1,0 +1,299 @@
+//! One target under load: the generator's processes, the publishing connections and the server's costs, as scenarios use them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::BenchError;
+use super::clock::{Moment, sleep};
+use super::crew::Crew;
+use super::load::Load;
+use super::outcome::{Flood, OpenedAll, Outcome};
+use super::processes::{Cpu, Processes, own_cpu, waited};
+use super::progress::Progress;
+use super::protocol::{Churned, Churning, Command, Delivered, Opening, Plan, Report, Schedule};
+use super::publisher::Publishers;
+use super::report::Figures;
+use super::target::Target;
+
+/// Between opening and measuring: what the server sends to newcomers has come by then.
+pub const SETTLE: Duration = Duration::from_millis(500);
+/// From the order to count until the first publish of a flood.
+const LEAD: Duration = Duration::from_millis(20);
+/// How long a process may take to answer what costs it nothing.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How soon a publish that failed ends the wait for its deliveries.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How much longer than its deadline a process may take to report.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a scenario runs on.
+pub struct Setting<'a> {
+    pub target: &'a Target,
+    pub load: &'a Load,
+    pub server: Option<Processes>,
+    pub progress: &'a Progress,
+}
+
+pub struct Session<'a> {
+    pub load: &'a Load,
+    pub server: Option<Processes>,
+    pub progress: &'a Progress,
+    crew: Crew,
+    publishers: Publishers,
+    /// The number that the next publish carries.
+    next_number: u64,
+    spent: Spent,
+}
+
+/// CPU of the generator in all measured windows.
+#[derive(Default)]
+struct Spent {
+    elapsed: Duration,
+    deliveries: u64,
+    /// Of the window that is open: what was delivered, and the time in which nothing was to be done yet.
+    delivered: u64,
+    idle: Duration,
+    by_process: Vec<Duration>,
+    /// The time in which a generator process wanted a CPU and had none.
+    waited: Vec<Duration>,
+}
+
+impl Spent {
+    fn add(&mut self, elapsed: Duration, by_process: &[Duration], waited: &[Duration]) {
+        self.elapsed += elapsed.saturating_sub(self.idle);
+        self.deliveries += self.delivered;
+        for (sums, parts) in [(&mut self.by_process, by_process), (&mut self.waited, waited)] {
+            sums.resize(parts.len(), Duration::ZERO);
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += *part);
+        }
+    }
+}
+
+impl<'a> Session<'a> {
+    /// With so many publishing connections, unless the user asks for another number.
+    pub fn start(setting: &Setting<'a>, publishers: usize) -> Result<Self, BenchError> {
+        let Setting { target, load, .. } = setting;
+        let rooms = load.room_names();
+        let plan = Plan {
+            endpoints: target.websockets.clone(),
+            headers: target.connect_headers.clone(),
+            subprotocol: target.subprotocol.clone(),
+            send: target.send.clone(),
+            ready_marker: target.ready_marker.clone(),
+            delivery_marker: target.delivery_marker.clone(),
+            sequence_marker: target.sequence_marker.clone(),
+            ping_replies: target.ping_replies.clone(),
+            rooms: rooms.clone(),
+            sources: load.sources,
+        };
+        Ok(Self {
+            load,
+            server: setting.server.clone(),
+            progress: setting.progress,
+            crew: Crew::start(&plan, load.processes)?,
+            publishers: Publishers::new(
+                target,
+                load.publishers.unwrap_or(publishers),
+                &rooms,
+                load.payload_bytes,
+            ),
+            next_number: 1,
+            spent: Spent::default(),
+        })
+    }
+
+    /// Opens `--connections` sockets, which must all be ready.
+    pub fn open_all(&mut self) -> Result<OpenedAll, BenchError> {
+        self.open_some_stuck(0.0)
+    }
+
+    /// The same, where so many of a hundred never read once they are ready.
+    pub fn open_some_stuck(&mut self, percent: f64) -> Result<OpenedAll, BenchError> {
+        let opened = self.open(percent, self.load.in_flight, false)?;
+        if opened.missing > 0 {
+            return Err(opened.into_error(self.load.connections));
+        }
+        sleep(SETTLE);
+        Ok(opened)
+    }
+
+    /// Opens them and says how many came about.
+    pub fn open(
+        &mut self,
+        stuck_percent: f64,
+        in_flight: usize,
+        retry: bool,
+    ) -> Result<OpenedAll, BenchError> {
+        let load = self.load;
+        self.progress.say(&format!("connecting {} sockets", load.connections));
+        let deadline = Moment::now().plus(load.connect_deadline());
+        let size = self.crew.size();
+        let rate = load.connect_rate / size as f64;
+        let in_flight = in_flight.div_ceil(size);
+        self.crew.tell_each(|number| {
+            let (first, count) = share(load.connections, size, number);
+            Command::Open(Opening { first, count, in_flight, rate, stuck_percent, retry, deadline })
+        })?;
+        let opened = self.crew.gather_all(deadline.plus(GRACE), "connect", |report| match report {
+            Report::Opened(opened) => Some(opened),
+            _ => None,
+        })?;
+        OpenedAll::merged(opened)
+    }
+
+    /// Closes all; answers how many the server had closed before, and why the first.
+    pub fn drop_all(&mut self) -> Result<(usize, Option<String>), BenchError> {
+        self.crew.tell_each(|_| Command::Drop)?;
+        let deadline = Moment::now().plus(ANSWER_DEADLINE);
+        let dropped = self.crew.gather_all(deadline, "close its sockets", |report| match report {
+            Report::Dropped(dropped) => Some(dropped),
+            _ => None,
+        })?;
+        let lost = dropped.iter().map(|part| part.lost).sum();
+        Ok((lost, dropped.into_iter().find_map(|part| part.first_closure)))
+    }
+
+    /// Publishes so often at these intervals, beginning after `lead`, and waits for every delivery.
+    pub fn publish(
+        &mut self,
+        publishes: u64,
+        interval: Duration,
+        lead: Duration,
+    ) -> Result<Outcome, BenchError> {
+        let schedule = self.arm(publishes, interval, lead)?;
+        let until = schedule.start_of(publishes).plus(self.load.timeout);
+        let crew = &mut self.crew;
+        let (counted, answers) =
+            self.publishers.run(schedule, until, |failed| collect(crew, until, failed))?;
+        if answers.answered < publishes {
+            return Err(BenchError::TooSlow { answered: answers.answered, wanted: publishes });
+        }
+        let outcome = Outcome::new(schedule, &counted?, answers)?;
+        self.spent.delivered += outcome.count;
+        Ok(outcome)
+    }
+
+    /// Publishes so often at these intervals, or as often as it goes in the time that takes; and then once more, when all
+    /// others were answered: the room's last state, whose arrival counts.
+    pub fn flood(&mut self, publishes: u64, interval: Duration) -> Result<Flood, BenchError> {
+        // One more than now: nobody has all before the last state is out.
+        let armed = self.arm(publishes + 1, interval, LEAD)?;
+        let flood = Schedule { publishes, ..armed };
+        let ((), flooding) = self.publishers.run(flood, flood.start_of(publishes), |_| ())?;
+        let whole = Schedule { publishes: flooding.answered + 1, ..flood };
+        self.crew.tell_each(|_| Command::Expect { publishes: whole.publishes })?;
+        let last = Schedule {
+            first: Moment::now(),
+            interval: Duration::ZERO,
+            publishes: 1,
+            first_number: flood.first_number + flooding.answered,
+        };
+        self.next_number = last.first_number + 1;
+        let until = last.first.plus(self.load.timeout);
+        let crew = &mut self.crew;
+        let (counted, answers) = self.publishers.run(last, until, |failed| collect(crew, until, failed))?;
+        let outcome = Outcome::new(whole, &counted?, answers)?;
+        self.spent.delivered += outcome.count;
+        Ok(Flood { flooding, last: last.first, outcome })
+    }
+
+    /// Has every process count the deliveries of such a schedule from now on.
+    fn arm(&mut self, publishes: u64, interval: Duration, lead: Duration) -> Result<Schedule, BenchError> {
+        let first = Moment::now().plus(lead);
+        let schedule = Schedule { first, interval, publishes, first_number: self.next_number };
+        self.next_number += publishes;
+        self.spent.idle += lead;
+        self.crew.tell_each(|_| Command::Arm(schedule))?;
+        let deadline = Moment::now().plus(ANSWER_DEADLINE);
+        self.crew.gather_all(deadline, "get ready to count", |report| {
+            matches!(report, Report::Armed).then_some(())
+        })?;
+        Ok(schedule)
+    }
+
+    /// Has sockets come and go beside the others, so many a second in all.
+    pub fn churn(&mut self, rate: f64, lifetime: Duration) -> Result<(), BenchError> {
+        let rate = rate / self.crew.size() as f64;
+        Ok(self.crew.tell_each(|_| Command::Churn(Churning { rate, lifetime }))?)
+    }
+
+    pub fn end_churn(&mut self) -> Result<Vec<Churned>, BenchError> {
+        self.crew.tell_each(|_| Command::EndChurn)?;
+        let deadline = Moment::now().plus(ANSWER_DEADLINE);
+        Ok(self.crew.gather_all(deadline, "end the churn", |report| match report {
+            Report::Churned(churned) => Some(churned),
+            _ => None,
+        })?)
+    }
+
+    /// Does that, and says what the server used meanwhile: None when no process of it was named.
+    pub fn measured<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, BenchError>,
+    ) -> Result<(T, Option<Duration>), BenchError> {
+        let server = self.server_cpu()?;
+        let (generator, pids) = (self.crew.cpu()?, self.crew.pids());
+        let waits: Vec<_> = pids.iter().map(|pid| waited(*pid)).collect();
+        (self.spent.idle, self.spent.delivered) = (Duration::ZERO, 0);
+        let (start, own) = (Moment::now(), own_cpu());
+        let result = work(self)?;
+        let (elapsed, own) = (Moment::now().since(start), own_cpu().saturating_sub(own));
+        let after = self.crew.cpu()?;
+        let server = match (server, self.server_cpu()?) {
+            (Some(before), Some(after)) => Some(after.since(&before)),
+            _ => None,
+        };
+        let used = |pid: &u32| after.of(*pid).saturating_sub(generator.of(*pid));
+        let used: Vec<_> = pids.iter().map(used).chain([own]).collect();
+        let waits: Vec<_> =
+            pids.iter().zip(waits).map(|(pid, before)| waited(*pid).saturating_sub(before)).collect();
+        self.spent.add(elapsed, &used, &waits);
+        Ok((result, server))
+    }
+
+    fn server_cpu(&self) -> Result<Option<Cpu>, BenchError> {
+        Ok(self.server.as_ref().map(Processes::cpu).transpose()?)
+    }
+
+    /// Puts down what the generator itself used.
+    pub fn finish(self, mut figures: Figures) -> Figures {
+        let elapsed = self.spent.elapsed.as_secs_f64();
+        if elapsed > 0.0 {
+            let shares = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() / elapsed).collect();
+            figures.generator_cpu_shares = shares(&self.spent.by_process);
+            figures.generator_wait_shares = shares(&self.spent.waited);
+            if self.spent.deliveries > 0 {
+                let crew = self.spent.by_process.iter().take(self.crew.size()).sum::<Duration>();
+                let each = crew.as_secs_f64() * 1e6 / self.spent.deliveries as f64;
+                figures.add("generator_us_of_cpu_per_delivery", each);
+            }
+        }
+        figures
+    }
+}
+
+/// First number and count of the sockets of one process.
+fn share(total: usize, size: usize, number: usize) -> (usize, usize) {
+    let first = total * number / size;
+    (first, total * (number + 1) / size - first)
+}
+
+/// What each process counted: by itself when all has come, or what it has at the deadline, or when publishing failed.
+fn collect(crew: &mut Crew, deadline: Moment, failed: &AtomicBool) -> Result<Vec<Delivered>, BenchError> {
+    let pick = |report| match report {
+        Report::Delivered(delivered) => Some(delivered),
+        _ => None,
+    };
+    let size = crew.size();
+    let mut delivered = Vec::with_capacity(size);
+    while delivered.len() < size && !deadline.is_over() && !failed.load(Ordering::Relaxed) {
+        let until = deadline.min(Moment::now().plus(LOOK_EVERY));
+        delivered.extend(crew.gather_some(until, size - delivered.len(), pick)?);
+    }
+    if delivered.len() < size {
+        crew.tell_each(|_| Command::Collect)?;
+        let until = Moment::now().plus(ANSWER_DEADLINE);
+        delivered.extend(crew.gather_some(until, size - delivered.len(), pick)?);
+    }
+    Ok(delivered)
+}

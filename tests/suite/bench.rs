@@ -1,0 +1,175 @@
+//! The load generator against a real node: that it runs, ends by itself, and counts right. How fast anything is, is not said here.
+
+use crate::support::node::{KEY, Node, Setup, cluster};
+use crate::support::ports;
+use crate::support::program::{Files, Finished, run};
+use crate::support::redis::TestRedis;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const SOCKETS: usize = 50;
+
+/// A run against these nodes with few sockets and little time.
+async fn bench(nodes: &[&Node], scenario: &str, more: &[&str]) -> Finished {
+    let files = Files::new();
+    let key = files.write("key", KEY);
+    let connections = SOCKETS.to_string();
+    let urls: Vec<_> = nodes.iter().map(|node| format!("http://{}", node.public)).collect();
+    let pids: Vec<_> = nodes.iter().map(|node| node.process().to_string()).collect();
+    let mut arguments = vec!["bench", scenario, "--key-file", &key, "--connections", &connections];
+    for (url, pid) in urls.iter().zip(&pids) {
+        arguments.extend(["--url", url, "--server-pid", pid]);
+    }
+    arguments.extend(["--duration", "1", "--repeat", "2", "--json", "-"]);
+    arguments.extend(more);
+    run(&arguments, &BTreeMap::new()).await
+}
+
+/// The result of a run that went well.
+fn result(finished: Finished) -> Value {
+    let finished = finished.expect_code(0);
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:#?}"))
+}
+
+fn figure(result: &Value, name: &str) -> f64 {
+    result["figures"][name].as_f64().unwrap_or_else(|| panic!("no {name} in {result:#}"))
+}
+
+/// Panics unless each publish came to each socket once.
+fn all_delivered(result: &Value, publishes: f64) {
+    assert_eq!(figure(result, "deliveries"), publishes * SOCKETS as f64, "{result:#}");
+}
+
+#[tokio::test]
+async fn the_connect_and_idle_benches_count_every_socket() {
+    let node = Setup::memory().start().await;
+    let connected = result(bench(&[&node], "connect", &[]).await);
+    assert_eq!(figure(&connected, "connected"), SOCKETS as f64);
+    assert_eq!(figure(&connected, "failures"), 0.0);
+    assert!(connected["floor"]["connected"].is_number(), "{connected:#}");
+    let idle = result(bench(&[&node], "idle", &[]).await);
+    assert_eq!(figure(&idle, "sockets"), SOCKETS as f64);
+    assert!(figure(&idle, "rss_after_bytes") > 0.0, "{idle:#}");
+}
+
+#[tokio::test]
+async fn a_broadcast_bench_counts_every_delivery_and_compares_with_the_floor() {
+    let node = Setup::memory().start().await;
+    let found = result(bench(&[&node], "broadcast", &[]).await);
+    all_delivered(&found, 2.0);
+    assert_eq!(found["floor"]["deliveries"], found["figures"]["deliveries"], "{found:#}");
+    for name in ["last_ms", "deliveries_per_second", "cpu_us_per_delivery"] {
+        assert!(found["ratios"][name].is_number(), "no ratio of {name} in {found:#}");
+    }
+    assert_eq!(found["runs"].as_array().map(Vec::len), Some(2), "{found:#}");
+    assert!(found["generator_bound"].is_boolean(), "{found:#}");
+}
+
+#[tokio::test]
+async fn the_sustained_and_rooms_benches_count_every_delivery() {
+    let node = Setup::memory().start().await;
+    let sustained = result(bench(&[&node], "sustained", &["--no-floor"]).await);
+    all_delivered(&sustained, figure(&sustained, "publishes"));
+    let rooms = result(bench(&[&node], "rooms", &["--rooms", "10", "--processes", "2"]).await);
+    all_delivered(&rooms, figure(&rooms, "publishes") / 10.0);
+    let at_a_rate = ["--rooms", "10", "--rate", "50", "--no-floor"];
+    let rooms = result(bench(&[&node], "rooms", &at_a_rate).await);
+    assert_eq!(figure(&rooms, "publishes"), 50.0);
+    all_delivered(&rooms, 5.0);
+}
+
+#[tokio::test]
+async fn a_latency_bench_spreads_sockets_and_publishes_over_nodes() {
+    let redis = TestRedis::start().await;
+    let nodes = cluster(&Setup::redis(&redis), 3).await;
+    let found = result(bench(&nodes.iter().collect::<Vec<_>>(), "latency", &["--rate", "40"]).await);
+    assert_eq!(figure(&found, "publishes"), 40.0);
+    assert_eq!(figure(&found, "deliveries") + figure(&found, "conflated"), 40.0 * SOCKETS as f64);
+    for node in &nodes {
+        let opened = node.metric("relay_connections_opened_total", &[]).await;
+        assert!(opened >= (SOCKETS / nodes.len()) as f64, "{} had {opened} sockets", node.public);
+        let published = node.metric("relay_publishes_total", &[("api", "v1"), ("result", "ok")]).await;
+        assert!(published >= 13.0, "{} took {published} publishes", node.public);
+    }
+}
+
+#[tokio::test]
+async fn the_stuck_and_churn_benches_tell_the_others_apart() {
+    let node = Setup::memory().start().await;
+    let stuck = result(bench(&[&node], "stuck", &["--stuck-percent", "10", "--no-floor"]).await);
+    assert_eq!(figure(&stuck, "without_deliveries"), 10.0 * SOCKETS as f64);
+    assert_eq!(figure(&stuck, "with_reading_sockets"), 0.9 * SOCKETS as f64);
+    assert_eq!(figure(&stuck, "with_deliveries"), 9.0 * SOCKETS as f64);
+    let churn = result(bench(&[&node], "churn", &["--rate", "100", "--no-floor"]).await);
+    all_delivered(&churn, 10.0);
+    assert!(figure(&churn, "churned") > 0.0, "{churn:#}");
+    assert_eq!(figure(&churn, "churn_failed"), 0.0);
+}
+
+#[tokio::test]
+async fn a_storm_bench_brings_every_socket_back_and_a_flood_ends_with_the_last_state() {
+    let node = Setup::memory().start().await;
+    let storm = result(bench(&[&node], "storm", &["--no-floor"]).await);
+    assert_eq!(figure(&storm, "storms"), 2.0);
+    node.until_metric("relay_connections_opened_total", &[], 3.0 * SOCKETS as f64).await;
+    let flood = result(bench(&[&node], "flood", &["--rate", "500", "--no-floor"]).await);
+    // How many fit into the time is the machine's matter; one before the flood is not counted.
+    let mut taken = 0.0;
+    for result in ["ok", "unconfirmed"] {
+        taken += node.metric("relay_publishes_total", &[("api", "v1"), ("result", result)]).await;
+    }
+    assert_eq!(figure(&flood, "publishes"), taken - 1.0);
+    assert!(figure(&flood, "last_state_everywhere_ms") >= 0.0, "{flood:#}");
+    assert!(figure(&flood, "rss_max_bytes") > 0.0, "{flood:#}");
+}
+
+#[tokio::test]
+async fn the_floor_bench_needs_no_server() {
+    let found = result(bench(&[], "floor", &[]).await);
+    all_delivered(&found, 2.0);
+    assert!(figure(&found, "cpu_us_per_delivery") > 0.0, "{found:#}");
+}
+
+#[tokio::test]
+async fn a_bench_names_any_server_by_its_addresses_and_markers() {
+    let node = Setup::memory().start().await;
+    let ws = format!("ws://{}/party/{{room}}", node.public);
+    let publish = format!("http://{}/party/{{room}}", node.public);
+    let key = format!("X-PartyKit-Secret: {KEY}");
+    let marked = ["--ws-url", &ws, "--publish-url", &publish, "--publish-header", &key];
+    let body = ["--publish-body", r#"{"type": "refresh"}"#, "--no-floor"];
+    let more = ["--delivery-marker", "refresh", "--send", "hello", "--connect-header", "X-App: bench"];
+    let found = result(bench(&[], "broadcast", &[&marked[..], &more[..], &body[..]].concat()).await);
+    all_delivered(&found, 2.0);
+}
+
+/// Panics unless the run failed while running and said all of this.
+fn failed_with(finished: Finished, words: &[&str]) {
+    let finished = finished.expect_code(1);
+    for word in words {
+        assert!(finished.stderr.contains(word), "no {word:?} in {finished:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bench_that_cannot_measure_says_why() {
+    let node = Setup::memory().start().await;
+    let nobody = format!("http://127.0.0.1:{}", ports::free());
+    failed_with(bench(&[], "connect", &["--url", &nobody]).await, &["50 of 50", "Connection refused"]);
+    failed_with(bench(&[], "broadcast", &[]).await, &["--url", "--ws-url"]);
+    failed_with(bench(&[], "idle", &["--url", &nobody]).await, &["--server-pid"]);
+    failed_with(bench(&[], "connect", &["--ws-url", "wss://127.0.0.1/"]).await, &["ws://", "TLS"]);
+    let url = format!("http://{}", node.public);
+    let files = Files::new();
+    let wrong = files.write("key", "wrong");
+    let arguments = ["bench", "broadcast", "--url", &url, "--key-file", &wrong, "--connections", "5"];
+    failed_with(run(&arguments, &BTreeMap::new()).await, &["401", "--key-file"]);
+    let unmarked = ["--delivery-marker", "nothing like it", "--timeout", "1", "--no-floor"];
+    failed_with(
+        bench(&[&node], "broadcast", &unmarked).await,
+        &["--delivery-marker", r#"{"type":"refresh"}"#, "50 of 50"],
+    );
+    let files_needed = ["--processes", "1", "--connections", "1000000"];
+    let arguments = [&["bench", "connect", "--url", &url][..], &files_needed[..]].concat();
+    failed_with(run(&arguments, &BTreeMap::new()).await, &["ulimit -n", "--processes"]);
+}
