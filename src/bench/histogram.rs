@@ -72,10 +72,6 @@ impl Latencies {
         self.0.add(&other).map_err(|error| HistogramError::new("merged", error))
     }
 
-    pub fn merge(&mut self, other: &Self) -> Result<(), HistogramError> {
-        self.0.add(&other.0).map_err(|error| HistogramError::new("merged", error))
-    }
-
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Packed>) -> Result<Self, HistogramError> {
         let mut all = Self::new()?;
         for part in parts {

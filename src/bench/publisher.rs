@@ -85,11 +85,18 @@ impl Publishers {
             let result = meanwhile(failed);
             let mut all = Published::new()?;
             for thread in threads {
-                all.add(&thread.join().map_err(|_| PublishError::Thread)??)?;
+                all.add(&thread.join().map_err(|_| PublishError::Thread)??);
             }
             Ok((result, all))
         })
     }
+}
+
+/// One publish. Threads keep these, and not histograms: there may be hundreds of threads.
+struct Answered {
+    intended: Moment,
+    start: Moment,
+    end: Moment,
 }
 
 /// What the publishing threads do together.
@@ -107,12 +114,13 @@ impl Published {
         Ok(Self { answered: 0, answers: Latencies::new()?, late: Latencies::new()?, last_answer: None })
     }
 
-    pub fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
-        self.answered += other.answered;
-        self.answers.merge(&other.answers)?;
-        self.late.merge(&other.late)?;
-        self.last_answer = self.last_answer.max(other.last_answer);
-        Ok(())
+    fn add(&mut self, done: &[Answered]) {
+        for answered in done {
+            self.answered += 1;
+            self.late.record(answered.start.since(answered.intended));
+            self.answers.record(answered.end.since(answered.intended));
+            self.last_answer = self.last_answer.max(Some(answered.end));
+        }
     }
 }
 
@@ -130,10 +138,10 @@ impl Line {
     }
 
     /// Takes the next publish that nobody has, until there is none.
-    fn work(&mut self, order: &Order<'_>) -> Result<Published, PublishError> {
+    fn work(&mut self, order: &Order<'_>) -> Result<Vec<Answered>, PublishError> {
         be_punctual();
         let Order { schedule, rooms, payload, .. } = order;
-        let mut done = Published::new()?;
+        let mut done = Vec::new();
         loop {
             if order.until.is_over() {
                 return Ok(done);
@@ -149,12 +157,9 @@ impl Line {
             let request = self.request(node, number, room.map_or("", String::as_str), payload);
             self.connect(node)?;
             sleep_until(intended);
-            done.late.record(Moment::now().since(intended));
+            let start = Moment::now();
             self.publish(node, &request)?;
-            let now = Moment::now();
-            done.answered += 1;
-            done.answers.record(now.since(intended));
-            done.last_answer = Some(now);
+            done.push(Answered { intended, start, end: Moment::now() });
         }
     }
 
