@@ -11,6 +11,8 @@ pub enum CloseReason {
     Protocol,
     /// The client sent more than `websocket.max_message_bytes`.
     TooBig,
+    /// The client sent more than `websocket.max_frames_per_second`.
+    Rate,
     /// This node leaves; another one takes the client.
     Drain,
     /// A fault on our side.
@@ -22,11 +24,12 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Client,
         Self::PingTimeout,
         Self::Protocol,
         Self::TooBig,
+        Self::Rate,
         Self::Drain,
         Self::Error,
         Self::Expired,
@@ -38,7 +41,7 @@ impl CloseReason {
         match self {
             Self::Client => 1000,
             Self::Protocol => 1002,
-            Self::Expired => 1008,
+            Self::Rate | Self::Expired => 1008,
             Self::TooBig => 1009,
             Self::PingTimeout | Self::Error => 1011,
             Self::Drain => 1012,
@@ -52,6 +55,7 @@ impl CloseReason {
             Self::Client | Self::Protocol => "",
             Self::PingTimeout => "no pong",
             Self::TooBig => "message too big",
+            Self::Rate => "too many frames",
             Self::Drain => "node is leaving, connect again",
             Self::Error => "internal error",
             Self::Expired => "token expired",
@@ -66,6 +70,7 @@ impl CloseReason {
             Self::PingTimeout => "ping_timeout",
             Self::Protocol => "protocol",
             Self::TooBig => "too_big",
+            Self::Rate => "rate",
             Self::Drain => "drain",
             Self::Error => "error",
             Self::Expired => "expired",

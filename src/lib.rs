@@ -18,8 +18,8 @@
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
 //! whether the node is leaving, and the leaves `config`, `metrics`, `reload`, `telemetry` and `tls`, which everyone may
-//! read and which know nothing but each other and `close`. [`access`] is who may do what. [`bench`](mod@bench), which
-//! only `cli` calls, knows nothing of the relay: it measures any server from outside. [`broker`] is the bus between
+//! read and which know nothing but each other, `close` and `scope`. [`access`] is who may do what. [`bench`](mod@bench),
+//! which only `cli` calls, knows nothing of the relay: it measures any server from outside. [`broker`] is the bus between
 //! nodes and [`hub`] is who is connected here; they meet in [`node`] alone.
 //!
 //! # The four flows
@@ -56,6 +56,7 @@ pub mod metrics;
 pub mod node;
 pub mod reload;
 pub mod room;
+pub mod scope;
 pub mod telemetry;
 pub mod tls;
 pub mod ws;

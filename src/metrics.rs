@@ -39,9 +39,15 @@ label! {
     /// Why a handshake was refused.
     Refusal {
         Origin => "origin", Room => "room", Full => "full", PerIp => "per_ip", Rate => "rate",
-        Draining => "draining", BadRequest => "bad_request", Unauthorized => "unauthorized",
-        Forbidden => "forbidden", IssuerUnavailable => "issuer_unavailable",
+        Draining => "draining", BadRequest => "bad_request", RoomFull => "room_full",
+        RoomNotAllowed => "room_not_allowed", Unauthorized => "unauthorized", Forbidden => "forbidden",
+        IssuerUnavailable => "issuer_unavailable",
     }
+}
+
+label! {
+    /// Why a connection ended without a request that could be answered.
+    BadRequest { Malformed => "malformed", HeadTooLarge => "head_too_large", HeadTimeout => "head_timeout" }
 }
 
 label! {
@@ -106,6 +112,7 @@ pub struct Metrics {
     pub connections_opened: IntCounter,
     connections_closed: IntCounterVec,
     handshakes_refused: IntCounterVec,
+    requests_refused: IntCounterVec,
     pub tls: TlsMetrics,
     publishes: IntCounterVec,
     publications_received: IntCounterVec,
@@ -153,6 +160,7 @@ impl Metrics {
                 "Sockets closed, by reason.",
                 &[("reason", &closed)],
             )?,
+            requests_refused: make.requests_refused()?,
             handshakes_refused: make.children(
                 "relay_handshakes_refused_total",
                 "Upgrades refused, by reason.",
@@ -209,6 +217,10 @@ impl Metrics {
 
     pub fn refused(&self, reason: Refusal) {
         self.handshakes_refused.with_label_values(&[reason.label()]).inc();
+    }
+
+    pub fn bad_request(&self, reason: BadRequest) {
+        self.requests_refused.with_label_values(&[reason.label()]).inc();
     }
 
     pub fn published(&self, api: Api, result: PublishResult) {
@@ -318,6 +330,11 @@ impl Maker {
 
     fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn requests_refused(&self) -> prometheus::Result<IntCounterVec> {
+        let help = "Connections that ended without a request, or in the midst of one, by what was wrong.";
+        self.children("relay_requests_refused_total", help, &[("reason", BadRequest::LABELS)])
     }
 
     fn modes(&self) -> prometheus::Result<IntGaugeVec> {

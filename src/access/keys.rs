@@ -12,8 +12,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use toml::value::Datetime;
 
 use super::file::from_toml;
-use super::scope::{RoomPattern, RoomScope};
-use super::{Denied, Grant};
+use super::{Denied, Grant, RoomPattern, RoomScope};
 use crate::room::Publisher;
 
 /// A secret that stands in a keys file has at least so many characters: with fewer it might be guessed.

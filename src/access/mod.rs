@@ -4,7 +4,6 @@
 
 mod file;
 mod keys;
-mod scope;
 pub mod token;
 pub mod webhook;
 
@@ -16,13 +15,13 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 pub use self::keys::{KeyRing, MIN_SECRET_CHARS, generate_secret, secret_digest};
-pub use self::scope::{RoomPattern, RoomScope};
 pub use self::token::{Issuers, JwksStatus, Leave, Source, TokenError, fetch};
 use self::token::{Oidc, Rules, Subscribers, Token};
 use crate::config::{BadSettings, Problem, Secret, Settings};
 use crate::metrics::WatchedFile;
 use crate::reload::{Reloaded, Reloads};
 use crate::room::{Publisher, RoomId};
+pub use crate::scope::{RoomPattern, RoomScope};
 
 /// What a caller may do, once it is known who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

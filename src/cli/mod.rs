@@ -81,7 +81,10 @@ impl ConfigFile {
     /// The same, the content of every file that the settings name looked at too.
     fn load_with_files(&self) -> Result<Loaded, ExitCode> {
         let loaded = self.load()?;
-        check_files(&loaded.settings).map_err(|error| bad_settings(&error))?;
+        check_files(&loaded.settings).map_err(|error| match error.downcast_ref() {
+            Some(bad) => bad_settings(bad),
+            None => failed(&error),
+        })?;
         Ok(loaded)
     }
 }

@@ -13,6 +13,7 @@ use super::settings::{
 };
 use super::subscribers;
 use super::tls;
+use crate::scope::{RoomPattern, RoomScope};
 
 /// The defaults, documented: the file is the truth.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -105,6 +106,7 @@ fn read(from: &mut Reader) -> Settings {
         keys_file: from.optional_text("publish.keys_file", parse::path),
         oidc_file: from.optional_text("publish.oidc_file", parse::path),
         body_limit_bytes: from.size("publish.body_limit_bytes", 2..=1 << 30),
+        rate_per_second: from.rate("publish.rate_per_second"),
         confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
     };
     if (has_url || redis.is_some()) && !has_key {
@@ -118,8 +120,9 @@ fn read(from: &mut Reader) -> Settings {
             workers: from.size("server.workers", 0..=1024),
             max_connections: from.size("server.max_connections", 0..=10_000_000),
             max_connections_per_ip: from.size("server.max_connections_per_ip", 0..=10_000_000),
-            handshakes_per_second: u32::try_from(from.number("server.handshakes_per_second", 0..=10_000_000))
-                .unwrap_or(u32::MAX),
+            handshakes_per_second: from.rate("server.handshakes_per_second"),
+            request_head_timeout: from.seconds("server.request_head_timeout_seconds", 1..=300),
+            request_body_timeout: from.seconds("server.request_body_timeout_seconds", 1..=300),
             trusted_proxies: from.list("server.trusted_proxies", parse::network),
             allowed_origins: from.list("server.allowed_origins", parse::origin),
             tls: tls::read(from),
@@ -129,6 +132,7 @@ fn read(from: &mut Reader) -> Settings {
             ping_interval: from.seconds("websocket.ping_interval_seconds", 1..=3600),
             pong_timeout: from.seconds("websocket.pong_timeout_seconds", 1..=3600),
             max_message_bytes: from.size("websocket.max_message_bytes", 1..=1 << 24),
+            max_frames_per_second: from.rate("websocket.max_frames_per_second"),
             subprotocols: from.list("websocket.subprotocols", parse::subprotocol),
             wire: from.text("websocket.wire", parse::wire),
         },
@@ -138,11 +142,7 @@ fn read(from: &mut Reader) -> Settings {
             file: from.optional_text("webhooks.file", parse::path),
             body_limit_bytes: from.size("webhooks.body_limit_bytes", 2..=1 << 30),
         },
-        rooms: RoomSettings {
-            max_name_bytes: from.size("rooms.max_name_bytes", 1..=4096),
-            replay_window: from.seconds("rooms.replay_window_seconds", 0..=3600),
-            head_ttl: from.seconds("rooms.head_ttl_seconds", 60..=10 * YEAR),
-        },
+        rooms: rooms(from),
         redis,
         reconcile_interval: from.seconds("redis.reconcile_seconds", 1..=86_400),
         drain: DrainSettings {
@@ -154,5 +154,20 @@ fn read(from: &mut Reader) -> Settings {
             format: from.text("log.format", parse::log_format).unwrap_or(LogFormat::Auto),
         },
         partykit_exact_status: from.flag("partykit.exact_status"),
+    }
+}
+
+fn rooms(from: &mut Reader) -> RoomSettings {
+    let origin = from.origin("rooms.allow");
+    let allow = from.list("rooms.allow", RoomPattern::parse);
+    if allow.is_empty() {
+        from.problem("rooms.allow", origin, "allows no room; name some, or \"*\" for all");
+    }
+    RoomSettings {
+        allow: RoomScope::new(allow),
+        max_connections: from.size("rooms.max_connections", 0..=10_000_000),
+        max_name_bytes: from.size("rooms.max_name_bytes", 1..=4096),
+        replay_window: from.seconds("rooms.replay_window_seconds", 0..=3600),
+        head_ttl: from.seconds("rooms.head_ttl_seconds", 60..=10 * YEAR),
     }
 }

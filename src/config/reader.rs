@@ -125,6 +125,11 @@ impl Reader {
         usize::try_from(self.number(key, range)).unwrap_or(usize::MAX)
     }
 
+    /// So many per second; 0 = no limit.
+    pub fn rate(&mut self, key: &'static str) -> u32 {
+        u32::try_from(self.number(key, 0..=10_000_000)).unwrap_or(u32::MAX)
+    }
+
     pub fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.number(key, range))
     }

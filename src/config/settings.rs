@@ -10,6 +10,7 @@ use super::redis::RedisSettings;
 use super::secret::Secret;
 use super::subscribers::SubscriberSettings;
 use super::tls::TlsSettings;
+use crate::scope::RoomScope;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,10 +40,22 @@ pub struct ServerSettings {
     pub max_connections_per_ip: usize,
     /// 0 = no limit.
     pub handshakes_per_second: u32,
+    pub request_head_timeout: Duration,
+    pub request_body_timeout: Duration,
     pub trusted_proxies: Vec<IpNet>,
     pub allowed_origins: Vec<OriginRule>,
     /// None = a plain listener.
     pub tls: Option<TlsSettings>,
+}
+
+impl ServerSettings {
+    /// Worker threads, in numbers.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
 }
 
 /// Which `Origin` headers (RFC 6454) may connect.
@@ -84,6 +97,8 @@ pub struct WebsocketSettings {
     pub ping_interval: Duration,
     pub pong_timeout: Duration,
     pub max_message_bytes: usize,
+    /// 0 = no limit.
+    pub max_frames_per_second: u32,
     pub subprotocols: Vec<String>,
     pub wire: WireKind,
 }
@@ -109,6 +124,8 @@ pub struct PublishSettings {
     pub keys_file: Option<PathBuf>,
     pub oidc_file: Option<PathBuf>,
     pub body_limit_bytes: usize,
+    /// Per key; 0 = no limit.
+    pub rate_per_second: u32,
     pub confirm_timeout: Duration,
 }
 
@@ -129,6 +146,10 @@ pub struct WebhookSettings {
 #[derive(Debug, Clone)]
 pub struct RoomSettings {
     pub max_name_bytes: usize,
+    /// The rooms there may be.
+    pub allow: RoomScope,
+    /// Sockets of one room on this node; 0 = no limit.
+    pub max_connections: usize,
     /// Zero = off.
     pub replay_window: Duration,
     pub head_ttl: Duration,

@@ -1,13 +1,17 @@
 //! The public listener and the admin listener.
 
 pub mod admin;
-mod body;
-mod credentials;
+pub mod body;
+pub mod credentials;
+mod held;
+pub mod parameters;
 mod partykit;
-mod path;
+pub mod path;
 mod problem;
+mod publish_rate;
 mod publishing;
 mod takeover;
+pub mod unheard;
 mod v1;
 mod webhook;
 
@@ -17,13 +21,17 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
+pub use self::body::BodyLimits;
 use self::path::Target;
+pub use self::publish_rate::PublishRate;
 pub use self::takeover::take_over;
+use self::unheard::Unheard;
 pub use self::webhook::Expected;
 use crate::access::Access;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::scope::RoomScope;
 use crate::ws::Gate;
 
 /// What the public listener needs, shared by all workers.
@@ -35,7 +43,9 @@ pub struct Public {
     pub webhooks: Option<Expected>,
     pub metrics: Arc<Metrics>,
     pub max_room_bytes: usize,
-    pub body_limit_bytes: usize,
+    pub allowed_rooms: RoomScope,
+    pub body_limits: BodyLimits,
+    pub publish_rate: PublishRate,
     pub confirm_timeout: Duration,
     /// Answer a wrong secret as PartyKit does.
     pub exact_status: bool,
@@ -44,19 +54,26 @@ pub struct Public {
 /// Every request on the public listener. There is no router in between, as paths are taken raw.
 pub async fn public(
     request: HttpRequest,
-    payload: web::Payload,
+    mut payload: web::Payload,
     public: web::Data<Public>,
     shard: web::Data<Rc<Shard>>,
 ) -> HttpResponse {
-    match Target::parse(request.uri().path()) {
-        Target::Party { room } => partykit::party(&request, payload, room, &public, &shard).await,
+    if let Some(connection) = request.conn_data::<Unheard>() {
+        connection.heard();
+    }
+    let response = match Target::parse(request.uri().path()) {
+        Target::Party { room } if partykit::wants_websocket(&request) => {
+            return partykit::connect(&request, payload, room, &public, &shard).await;
+        }
+        Target::Party { room } => partykit::party(&request, &mut payload, room, &public).await,
         Target::UnknownParty(party) => partykit::unknown_party(party),
         Target::Unknown => partykit::not_found(),
-        Target::Refresh(room) => v1::refresh(&request, payload, room.as_deref(), &public).await,
+        Target::Refresh(room) => v1::refresh(&request, &mut payload, room.as_deref(), &public).await,
         Target::Room(room) => v1::room(&request, room.as_deref(), &public).await,
         Target::Webhook { room, kind } => {
-            webhook::deliver(&request, payload, room.as_deref(), kind, &public).await
+            webhook::deliver(&request, &mut payload, room.as_deref(), kind, &public).await
         }
         Target::UnknownV1 => v1::not_found(),
-    }
+    };
+    held::until_answered(payload, response)
 }

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use actix_http::RequestHead;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::de::IgnoredAny;
 
 use super::Public;
 use super::body::{self, BodyError};
 use super::credentials;
 use super::problem::RETRY_AFTER_SECONDS;
+use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
 use crate::access::{Denied, Grant, Verdict};
 use crate::hub::Shard;
@@ -22,15 +22,17 @@ use crate::ws::Admitted;
 
 pub const NOTHING: &str = "Nothing to see here.";
 
+/// What is said of a room that `rooms.allow` does not cover.
+pub const ROOM_NOT_ALLOWED: &str = "This relay does not serve that room (rooms.allow).";
+
+/// Everything but a handshake.
 pub async fn party(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: &str,
     public: &Public,
-    shard: &Rc<Shard>,
 ) -> HttpResponse {
     match *request.method() {
-        Method::GET if wants_websocket(request) => connect(request, payload, room, public, shard).await,
         Method::POST => publish(request, payload, room, public).await,
         _ => plain(StatusCode::OK, NOTHING),
     }
@@ -44,7 +46,11 @@ pub fn not_found() -> HttpResponse {
     plain(StatusCode::NOT_FOUND, "Not found")
 }
 
-fn wants_websocket(request: &HttpRequest) -> bool {
+/// Whether the request, on a party's path, asks for a WebSocket.
+pub fn wants_websocket(request: &HttpRequest) -> bool {
+    if request.method() != Method::GET {
+        return false;
+    }
     let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     upgrade.is_some_and(|protocols| {
         protocols.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
@@ -88,7 +94,8 @@ fn not_a_listener(denied: &Denied, public: &Public) -> Refused {
     Refused { status, text: sentence(&denied.to_string()) }
 }
 
-async fn connect(
+/// Answers a handshake.
+pub async fn connect(
     request: &HttpRequest,
     payload: web::Payload,
     room: &str,
@@ -116,6 +123,8 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
             (StatusCode::BAD_REQUEST, "This is not a WebSocket handshake (RFC 6455, version 13).")
         }
         Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "This node is full, try again."),
+        Refusal::RoomNotAllowed => (StatusCode::FORBIDDEN, ROOM_NOT_ALLOWED),
+        Refusal::RoomFull => (StatusCode::SERVICE_UNAVAILABLE, "This room is full on this node, try again."),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This node is leaving, try again."),
         Refusal::PerIp => (StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address."),
         Refusal::Rate => (StatusCode::TOO_MANY_REQUESTS, "Too many connections at once, try again."),
@@ -125,7 +134,12 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
     Refused { status, text }
 }
 
-async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, public: &Public) -> HttpResponse {
+async fn publish(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    room: &str,
+    public: &Public,
+) -> HttpResponse {
     // The key first: who has none learns nothing of what else is wrong.
     let shown = credentials::partykit(request.headers());
     let found = match shown {
@@ -136,6 +150,10 @@ async fn publish(request: &HttpRequest, payload: web::Payload, room: &str, publi
         Ok(grant) => grant,
         Err(denied) => return deny(&denied, public),
     };
+    if !public.publish_rate.allows(&grant.publisher) {
+        public.metrics.published(Api::Partykit, PublishResult::RateLimited);
+        return plain(StatusCode::TOO_MANY_REQUESTS, TOO_MANY);
+    }
     let publish = match read_publish(payload, room, &grant, public).await {
         Ok(publish) => publish,
         Err(refused) => {
@@ -174,7 +192,7 @@ fn deny(denied: &Denied, public: &Public) -> HttpResponse {
 
 /// Whatever JSON the body holds, it means a refresh.
 async fn read_publish(
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: &str,
     grant: &Grant,
     public: &Public,
@@ -182,18 +200,22 @@ async fn read_publish(
     let refused = |status, text| Refused { status, text };
     let room = RoomId::parse(room, public.max_room_bytes)
         .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string())))?;
+    if !public.allowed_rooms.covers(&room) {
+        return Err(refused(StatusCode::FORBIDDEN, ROOM_NOT_ALLOWED.to_owned()));
+    }
     grant
         .publish_to(&room)
         .map_err(|denied| refused(StatusCode::FORBIDDEN, sentence(&denied.to_string())))?;
-    let limit = public.body_limit_bytes;
-    let body = body::read(payload, limit).await.map_err(|error| match error {
-        BodyError::TooLarge => {
-            refused(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
-        }
-        BodyError::Broken => refused(StatusCode::BAD_REQUEST, "The body did not arrive whole.".to_owned()),
+    let limits = public.body_limits;
+    let body = body::read(payload, limits).await.map_err(|error| {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+        };
+        refused(status, error.detail(limits))
     })?;
-    serde_json::from_slice::<IgnoredAny>(&body)
-        .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("The body is not JSON: {error}.")))?;
+    body::parse_json(&body).map_err(|error| refused(StatusCode::BAD_REQUEST, error))?;
     let publisher = grant.publisher.clone();
     Ok(Publish { room, revision: None, publisher, idempotency_key: None, wait: None })
 }

@@ -21,6 +21,8 @@ pub enum Code {
     InvalidBody,
     InvalidRoom,
     InvalidParameter,
+    Timeout,
+    RateLimited,
     BrokerUnavailable,
     IssuerUnavailable,
 }
@@ -34,6 +36,8 @@ impl Code {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InvalidBody | Self::InvalidRoom | Self::InvalidParameter => StatusCode::BAD_REQUEST,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::BrokerUnavailable | Self::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -75,7 +79,7 @@ impl Problem {
             Code::Unauthorized => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            Code::BrokerUnavailable | Code::IssuerUnavailable => {
+            Code::BrokerUnavailable | Code::IssuerUnavailable | Code::RateLimited => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string()));
             }
             _ => {}

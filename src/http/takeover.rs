@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::partykit::{self, plain};
 use super::path::Target;
+use super::unheard::Unheard;
 use super::{Public, v1};
 use crate::hub::Shard;
 use crate::ws::{Framed, refuse};
@@ -22,6 +23,9 @@ pub async fn take_over(
     public: web::Data<Public>,
     shard: Rc<Shard>,
 ) -> actix_web::Result<()> {
+    if let Some(connection) = request.conn_data::<Unheard>() {
+        connection.heard();
+    }
     let head = request.head();
     let answered = match Target::parse(head.uri.path()) {
         Target::Party { room } if head.method == Method::GET => {

@@ -1,39 +1,22 @@
 //! `/v1`: publishing with an answer a machine can judge, and asking where a room stands.
 
-use std::time::Duration;
-
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
 
 use super::Public;
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, BodyLimits, parse_revision};
 use super::credentials;
+use super::parameters::{parse_idempotency_key, parse_wait};
+use super::partykit::ROOM_NOT_ALLOWED;
 use super::problem::{Code, Problem};
+use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
 use crate::access::{Denied, Grant, Verdict};
 use crate::broker::{BrokerError, Tally};
 use crate::metrics::{Api, PublishResult};
 use crate::room::{Position, Publication, Publisher, Revision, RoomError, RoomId};
-
-/// The longest idempotency key, in visible characters.
-const MAX_IDEMPOTENCY_KEY: usize = 128;
-
-/// The longest wait for confirmations that a publisher may ask for.
-const MAX_WAIT_SECONDS: u64 = 10;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RefreshBody {
-    revision: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RefreshQuery {
-    wait: Option<String>,
-}
 
 /// The answer to a publish, and to a question for a room.
 #[derive(Serialize)]
@@ -75,7 +58,7 @@ pub fn not_found() -> HttpResponse {
 /// `POST /v1/rooms/<room>/refresh`.
 pub async fn refresh(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: Option<&str>,
     public: &Public,
 ) -> HttpResponse {
@@ -106,6 +89,7 @@ pub fn refuse(problem: Problem, api: Api, public: &Public) -> HttpResponse {
         Code::Unauthorized => PublishResult::Unauthorized,
         Code::Forbidden => PublishResult::Forbidden,
         Code::IssuerUnavailable => PublishResult::Unavailable,
+        Code::RateLimited => PublishResult::RateLimited,
         _ => PublishResult::Invalid,
     };
     public.metrics.published(api, result);
@@ -136,17 +120,22 @@ async fn report(request: &HttpRequest, room: Option<&str>, public: &Public) -> R
 
 async fn read_publish(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: Option<&str>,
     public: &Public,
 ) -> Result<Publish, Problem> {
     // The key first: who has none learns nothing of what else is wrong.
     let grant = authorize(request, public).await?;
+    if !public.publish_rate.allows(&grant.publisher) {
+        return Err(Problem::new(Code::RateLimited, TOO_MANY));
+    }
     let room = parse_room(room, public)?;
     grant.publish_to(&room).map_err(|denied| forbidden(&denied))?;
-    let wait = parse_wait(request)?;
-    let idempotency_key = parse_idempotency_key(request)?;
-    let revision = parse_revision(payload, public.body_limit_bytes).await?;
+    let invalid_parameter = |detail: String| Problem::new(Code::InvalidParameter, detail);
+    let wait = parse_wait(request.query_string()).map_err(invalid_parameter)?;
+    let idempotency_key = parse_idempotency_key(request.headers()).map_err(invalid_parameter)?;
+    let body = read_body(payload, public.body_limits).await?;
+    let revision = parse_revision(&body).map_err(|detail| Problem::new(Code::InvalidBody, detail))?;
     Ok(Publish { room, revision, publisher: grant.publisher, idempotency_key, wait })
 }
 
@@ -182,59 +171,25 @@ fn forbidden(denied: &Denied) -> Problem {
 
 pub fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem> {
     let parsed = room.ok_or(RoomError::NotUtf8);
-    parsed
+    let room = parsed
         .and_then(|room| RoomId::parse(room, public.max_room_bytes))
-        .map_err(|error| Problem::new(Code::InvalidRoom, error.to_string()))
-}
-
-fn parse_wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let invalid = || {
-        let detail = format!("wait must be a number of seconds from 0 to {MAX_WAIT_SECONDS}.");
-        Problem::new(Code::InvalidParameter, detail)
-    };
-    let query = web::Query::<RefreshQuery>::from_query(request.query_string()).map_err(|_| invalid())?;
-    let Some(text) = &query.wait else { return Ok(None) };
-    let wait = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    wait.filter(|wait| *wait <= Duration::from_secs(MAX_WAIT_SECONDS)).map(Some).ok_or_else(invalid)
-}
-
-fn parse_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let mut values = request.headers().get_all("idempotency-key");
-    let Some(value) = values.next() else { return Ok(None) };
-    let valid =
-        |key: &&[u8]| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
-    let key = Some(value.as_bytes()).filter(valid).and_then(|key| std::str::from_utf8(key).ok());
-    if let (Some(key), None) = (key, values.next()) {
-        Ok(Some(key.to_owned()))
+        .map_err(|error| Problem::new(Code::InvalidRoom, error.to_string()))?;
+    if public.allowed_rooms.covers(&room) {
+        Ok(room)
     } else {
-        let detail =
-            format!("Idempotency-Key must be sent once, with 1 to {MAX_IDEMPOTENCY_KEY} visible characters.");
-        Err(Problem::new(Code::InvalidParameter, detail))
+        Err(Problem::new(Code::Forbidden, ROOM_NOT_ALLOWED))
     }
 }
 
-pub async fn read_body(payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
-    body::read(payload, limit).await.map_err(|error| match error {
-        BodyError::TooLarge => {
-            Problem::new(Code::BodyTooLarge, format!("The body is larger than {limit} bytes."))
-        }
-        BodyError::Broken => Problem::new(Code::InvalidBody, "The body did not arrive whole."),
+pub async fn read_body(payload: &mut web::Payload, limits: BodyLimits) -> Result<Bytes, Problem> {
+    body::read(payload, limits).await.map_err(|error| {
+        let code = match error {
+            BodyError::TooLarge => Code::BodyTooLarge,
+            BodyError::TooSlow => Code::Timeout,
+            BodyError::Broken => Code::InvalidBody,
+        };
+        Problem::new(code, error.detail(limits))
     })
-}
-
-async fn parse_revision(payload: web::Payload, limit: usize) -> Result<Option<Revision>, Problem> {
-    let invalid = |detail: String| Problem::new(Code::InvalidBody, detail);
-    let body = read_body(payload, limit).await?;
-    if body.is_empty() {
-        return Ok(None);
-    }
-    // By way of a map, as serde takes an array for a struct too.
-    let object: serde_json::Result<Map<String, Value>> = serde_json::from_slice(&body);
-    let body =
-        object.and_then(|object| RefreshBody::deserialize(Value::Object(object))).map_err(|error| {
-            invalid(format!(r#"The body must be empty or a JSON object like {{"revision": "42"}}: {error}."#))
-        })?;
-    body.revision.as_deref().map(Revision::parse).transpose().map_err(|error| invalid(error.to_string()))
 }
 
 fn unavailable(error: &BrokerError) -> Problem {

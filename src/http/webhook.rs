@@ -11,7 +11,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 use tracing::info;
 
+use super::body::BodyLimits;
 use super::problem::{Code, Problem};
+use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
 use super::{Public, credentials, v1};
 use crate::access::webhook::{Claim, Kind, Payload, Refused, Sender, Verdict, Webhooks};
@@ -37,7 +39,7 @@ enum Outcome {
 /// One delivery.
 pub async fn deliver(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: Option<&str>,
     kind: &str,
     public: &Public,
@@ -65,7 +67,7 @@ pub async fn deliver(
 
 async fn receive(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     room: Option<&str>,
     (kind, expected): (Kind, &Expected),
     public: &Public,
@@ -75,11 +77,15 @@ async fn receive(
         std::str::from_utf8(value).ok().map(str::trim)
     };
     let claim = Claim::read(kind, &header, Timestamp::now()).map_err(|refused| unauthorized(&refused))?;
-    let body = v1::read_body(payload, expected.body_limit_bytes).await?;
+    let limits = BodyLimits { bytes: expected.body_limit_bytes, ..public.body_limits };
+    let body = v1::read_body(payload, limits).await?;
     let webhooks = expected.webhooks.current();
     let sender = webhooks.sender(kind, &claim, &body).map_err(|refused| unauthorized(&refused))?;
     let room = v1::parse_room(room, public)?;
     may_publish(&sender, &room)?;
+    if !public.publish_rate.allows(&sender.webhook.grant.publisher) {
+        return Err(Problem::new(Code::RateLimited, TOO_MANY));
+    }
     let payload = Payload::parse(header(header::CONTENT_TYPE.as_str()), &body)
         .map_err(|error| Problem::new(Code::InvalidBody, format!("Signed well, but {error}.")))?;
     Ok(judge(&sender, &claim, room, &payload, public))

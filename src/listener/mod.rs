@@ -2,13 +2,17 @@
 
 mod tls;
 
+use std::fmt::Debug;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
-use actix_server::{Server, ServerBuilder};
-use actix_service::{ServiceFactory, fn_service, map_config};
+use actix_http::body::BoxBody;
+use actix_http::error::DispatchError;
+use actix_http::{HttpServiceBuilder, KeepAlive, Request, Response};
+use actix_server::Server;
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
@@ -19,7 +23,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::capacity::Capacity;
 use crate::config::{Settings, WireKind};
 use crate::http::admin::{self, Admin};
+use crate::http::unheard::{self, Unheard};
 use crate::http::{self, Public};
+use crate::metrics::Metrics;
 
 /// Handshakes the kernel keeps for us while a worker is busy; a storm of reconnects needs more than the usual 128.
 const BACKLOG: i32 = 4096;
@@ -27,8 +33,9 @@ const BACKLOG: i32 = 4096;
 /// How long a response that has ended is read on for, so that its last bytes are not lost to a reset.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How long the head of a request may take to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection ends with its answer: actix-http gives a time to no head but the first, a proxy never sends a publish
+/// on a connection that is just being closed, and no answer can be taken for that of another request.
+const KEEP_ALIVE: KeepAlive = KeepAlive::Disabled;
 
 /// How long requests under way have at the end.
 const REQUEST_GRACE_SECONDS: u64 = 5;
@@ -41,17 +48,19 @@ pub fn serve_public(
     tls: Option<ServerConfig>,
 ) -> anyhow::Result<(Server, SocketAddr)> {
     let (listener, address) = bind(settings.server.bind, "server.bind")?;
-    let workers = match settings.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
+    let workers = settings.server.worker_count();
     // A worker that has as many does not accept until one is gone. Sockets on the direct wire are no longer its own;
     // how many of those there may be is the gate's to say, with an answer.
     let connections = match settings.wire() {
         WireKind::Direct => capacity.requests.div_ceil(workers),
         WireKind::ActixWs => (capacity.sockets + capacity.requests).div_ceil(workers),
     };
-    let silence = settings.websocket.silence_limit();
+    let taken = Connections {
+        address,
+        head_timeout: settings.server.request_head_timeout,
+        silence: settings.websocket.silence_limit(),
+        metrics: Arc::clone(&public.metrics),
+    };
     let server = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections)
@@ -62,52 +71,72 @@ pub fn serve_public(
             config,
             handshake_timeout: settings.handshake_timeout,
             handshakes: capacity.requests.div_ceil(workers),
-            silence,
         };
-        return Ok((tls::serve(server, listener, address, tls, public)?, address));
+        return Ok((tls::serve(server, listener, taken, tls, public)?, address));
     }
     let server = match settings.wire() {
-        WireKind::ActixWs => HttpServer::new(move || app(public.clone()))
-            .workers(workers)
-            .max_connections(connections)
-            .on_connect(move |stream, _| {
-                if let Some(stream) = stream.downcast_ref() {
-                    prepare(stream, silence);
-                }
-            })
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(LINGER)
-            .shutdown_timeout(REQUEST_GRACE_SECONDS)
-            .disable_signals()
-            .listen(listener)?
-            .run(),
-        WireKind::Direct => serve_direct(server, listener, address, silence, public)?,
+        WireKind::ActixWs => server.listen("public", listener, move || {
+            let metrics = Arc::clone(&public.metrics);
+            taken
+                .http(|stream| stream)
+                .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+                .tcp()
+                .map_err(move |error| counted(error, &metrics))
+        })?,
+        // Upgrades go past actix-web, with the stream itself.
+        WireKind::Direct => server.listen("public", listener, move || {
+            let metrics = Arc::clone(&public.metrics);
+            let (taken_over, shard) = (public.clone(), public.node.shard());
+            let upgrade = move |(request, stream)| {
+                http::take_over(request, stream, taken_over.clone(), Rc::clone(&shard))
+            };
+            taken
+                .http(|stream| stream)
+                .upgrade(fn_service(upgrade))
+                .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+                .tcp()
+                .map_err(move |error| counted(error, &metrics))
+        })?,
     };
-    Ok((server, address))
+    Ok((server.run(), address))
 }
 
-/// Upgrades go past actix-web, with the stream itself.
-fn serve_direct(
-    server: ServerBuilder,
-    listener: TcpListener,
+/// What is the same for connections of every kind.
+#[derive(Clone)]
+struct Connections {
     address: SocketAddr,
+    head_timeout: Duration,
+    /// After which a client that acknowledges nothing is given up.
     silence: Duration,
-    public: web::Data<Public>,
-) -> std::io::Result<Server> {
-    let server = server.listen("public", listener, move || {
-        let (taken_over, shard) = (public.clone(), public.node.shard());
-        let upgrade =
-            move |(request, stream)| http::take_over(request, stream, taken_over.clone(), Rc::clone(&shard));
-        HttpService::build()
+    metrics: Arc<Metrics>,
+}
+
+impl Connections {
+    /// HTTP on streams of which `tcp` is the TCP part.
+    fn http<T, S>(&self, tcp: fn(&T) -> &TcpStream) -> HttpServiceBuilder<T, S>
+    where
+        T: 'static,
+        S: ServiceFactory<Request, Config = ()>,
+        S::Error: Into<Response<BoxBody>> + 'static,
+        S::InitError: Debug,
+        <S::Service as Service<Request>>::Future: 'static,
+    {
+        let Self { address, head_timeout, silence, metrics } = self.clone();
+        HttpServiceBuilder::default()
             .local_addr(address)
-            .client_request_timeout(HEAD_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(head_timeout)
             .client_disconnect_timeout(LINGER)
-            .on_connect_ext(move |stream, _| prepare(stream, silence))
-            .upgrade(fn_service(upgrade))
-            .finish(map_config(app(public.clone()), |()| AppConfig::default()))
-            .tcp()
-    })?;
-    Ok(server.run())
+            .on_connect_ext(move |stream, connection| {
+                prepare(tcp(stream), silence);
+                connection.insert(Unheard::new(head_timeout, Arc::clone(&metrics)));
+            })
+    }
+}
+
+fn counted(error: DispatchError, metrics: &Metrics) -> DispatchError {
+    unheard::count(&error, metrics);
+    error
 }
 
 /// Every request goes to one handler, as paths are taken raw.

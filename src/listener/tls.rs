@@ -1,11 +1,12 @@
 //! The public listener under TLS.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, TlsAcceptorConfig};
+use actix_http::TlsAcceptorConfig;
+use actix_http::error::DispatchError;
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt, map_config};
 use actix_tls::accept::rustls_0_23::TlsStream;
@@ -16,8 +17,8 @@ use actix_web::web;
 use rustls::ServerConfig;
 use tracing::debug;
 
-use super::{HEAD_TIMEOUT, LINGER, app, prepare};
-use crate::http::Public;
+use super::{Connections, app};
+use crate::http::{Public, unheard};
 use crate::metrics::{Metrics, TlsFailure};
 
 /// How TLS connections are taken.
@@ -26,31 +27,26 @@ pub struct Tls {
     pub handshake_timeout: Duration,
     /// Handshakes at a time that a worker takes; more wait, and with them all that is new to it.
     pub handshakes: usize,
-    /// After which a client that acknowledges nothing is given up.
-    pub silence: Duration,
 }
 
 /// actix-http offers HTTP/1.1 alone by ALPN, as it is built without HTTP/2.
-pub fn serve(
+pub(super) fn serve(
     server: ServerBuilder,
     listener: TcpListener,
-    address: SocketAddr,
+    taken: Connections,
     tls: Tls,
     public: web::Data<Public>,
 ) -> io::Result<Server> {
-    let Tls { config, handshake_timeout, handshakes, silence } = tls;
+    let Tls { config, handshake_timeout, handshakes } = tls;
     // For the whole process, but each worker looks at it once, as it starts. The 256 that it is otherwise are held by
     // anyone who opens so many connections and says nothing.
     max_concurrent_tls_connect(handshakes);
     let server = server.listen("public", listener, move || {
         let metrics = Arc::clone(&public.metrics);
         let acceptor = TlsAcceptorConfig::default().handshake_timeout(handshake_timeout);
-        HttpService::build()
-            .local_addr(address)
+        taken
+            .http(|stream: &TlsStream<TcpStream>| stream.get_ref().0)
             .secure()
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(LINGER)
-            .on_connect_ext(move |stream: &TlsStream<TcpStream>, _| prepare(stream.get_ref().0, silence))
             .finish(map_config(app(public.clone()), |()| AppConfig::default()))
             .rustls_0_23_with_config(config.clone(), acceptor)
             .map_err(move |error| {
@@ -62,7 +58,7 @@ pub fn serve(
 }
 
 /// Strangers on the Internet cause these at will, so that they are counted, and logged for those who look for them.
-fn count<E>(error: &TlsError<io::Error, E>, metrics: &Metrics) {
+fn count(error: &TlsError<io::Error, DispatchError>, metrics: &Metrics) {
     let (reason, cause) = match error {
         TlsError::Timeout => (TlsFailure::Timeout, None),
         // What rustls refuses comes so; all else is from the connection.
@@ -70,7 +66,7 @@ fn count<E>(error: &TlsError<io::Error, E>, metrics: &Metrics) {
             (TlsFailure::Protocol, Some(error))
         }
         TlsError::Tls(error) => (TlsFailure::Gone, Some(error)),
-        TlsError::Service(_) => return,
+        TlsError::Service(error) => return unheard::count(error, metrics),
     };
     metrics.tls.handshake_failed(reason);
     debug!(?reason, cause = cause.map(tracing::field::display), "TLS handshake failed");

@@ -6,9 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 
 use super::admission::Permit;
@@ -63,6 +65,7 @@ impl Connection {
             return End::Gone;
         }
         let mut heartbeat = Heartbeat::start(&self.settings, self.expires_at);
+        let mut frames = FrameRate::start(self.settings.max_frames_per_second);
         // A pong that a busy session did not take at once. Of several pings only the newest needs an answer (RFC
         // 6455, section 5.5.3), so one place is enough.
         let mut pong: Option<Bytes> = None;
@@ -72,7 +75,11 @@ impl Connection {
             }
             let written = tokio::select! {
                 heard = self.incoming.next() => {
-                    heartbeat.heard();
+                    let now = Instant::now();
+                    heartbeat.heard(now);
+                    if matches!(heard, Some(Ok(_))) && !frames.allow_one(now) {
+                        return End::Close(CloseReason::Rate);
+                    }
                     match heard {
                         None => return End::Gone,
                         Some(Err(reason)) => return End::Close(reason),
@@ -83,6 +90,8 @@ impl Connection {
                         }
                         Some(Ok(Heard::Pong | Heard::Data)) => {}
                     }
+                    // Of frames that are there already none waits for anything: a flood would have the worker for itself.
+                    consume_budget().await;
                     Ok(())
                 }
                 () = outbox.changed() => Ok(()),
@@ -137,8 +146,8 @@ impl Heartbeat {
         Self { expires_at, heard_at: now, next_ping, due }
     }
 
-    fn heard(&mut self) {
-        self.heard_at = Instant::now();
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
     }
 
     /// Pings if it is time; an error says why to close.
@@ -165,5 +174,31 @@ impl Heartbeat {
             self.due = self.due.min(earlier);
         }
         Ok(())
+    }
+}
+
+/// Counts a client's frames, second by second from the first on. Across the end of a second, twice the limit can pass.
+struct FrameRate {
+    /// 0 = no limit.
+    limit: u32,
+    second: Instant,
+    count: u32,
+}
+
+impl FrameRate {
+    fn start(limit: u32) -> Self {
+        Self { limit, second: Instant::now(), count: 0 }
+    }
+
+    /// Whether one more is within the limit.
+    fn allow_one(&mut self, now: Instant) -> bool {
+        if self.limit == 0 {
+            return true;
+        }
+        if now >= self.second + Duration::from_secs(1) {
+            (self.second, self.count) = (now, 0);
+        }
+        self.count += 1;
+        self.count <= self.limit
     }
 }

@@ -11,15 +11,16 @@ use std::time::SystemTime;
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use ipnet::IpNet;
 use tokio::time::Instant;
 
 use self::admission::{Admission, Permit};
-use self::client_address::client_address;
+pub use self::client_address::client_address;
 use self::connection::Connection;
-pub use self::wire::{Framed, refuse};
+pub use self::wire::{Decoder, Framed, Heard, MAX_HEADER, refuse};
 use self::wire::{Incoming, Outgoing};
 use crate::config::{OriginRule, Settings, WebsocketSettings};
 use crate::drain::Lifecycle;
@@ -27,6 +28,7 @@ use crate::hub::{Outbox, Shard};
 use crate::metrics::{Metrics, Refusal};
 use crate::node::Node;
 use crate::room::{RoomError, RoomId};
+use crate::scope::RoomScope;
 
 /// What the relay speaks, by a name, for clients that must offer one.
 const SUBPROTOCOL: &str = "relay.v1";
@@ -38,6 +40,7 @@ pub struct Gate {
     admission: Arc<Admission>,
     trusted_proxies: Vec<IpNet>,
     allowed_origins: Vec<OriginRule>,
+    allowed_rooms: RoomScope,
     settings: Arc<WebsocketSettings>,
     metrics: Arc<Metrics>,
 }
@@ -74,9 +77,10 @@ impl Gate {
         Self {
             node,
             lifecycle,
-            admission: Admission::new(&settings.server, limit),
+            admission: Admission::new(settings, limit),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             allowed_origins: settings.server.allowed_origins.clone(),
+            allowed_rooms: settings.rooms.allow.clone(),
             settings: Arc::new(websocket_settings(settings)),
             metrics,
         }
@@ -87,14 +91,18 @@ impl Gate {
         if self.lifecycle.is_draining() {
             return Err(Refusal::Draining);
         }
-        let permit = self.admission.admit(client_address(head, &self.trusted_proxies))?;
+        let mut permit = self.admission.admit(client_address(head, &self.trusted_proxies))?;
         if !self.allows_origin(head) {
             return Err(Refusal::Origin);
         }
         let room = room.map_err(|_| Refusal::Room)?;
+        if !self.allowed_rooms.covers(&room) {
+            return Err(Refusal::RoomNotAllowed);
+        }
         if verify_handshake(head).is_err() || !is_one_handshake(head) {
             return Err(Refusal::BadRequest);
         }
+        permit.enter(&room)?;
         Ok(Admitted { permit, room, expires_at: None })
     }
 
@@ -159,9 +167,18 @@ impl Gate {
     }
 }
 
-/// What actix-http does not look at: HTTP 1.1 at least, and one key (RFC 6455, sections 4.1 and 11.3.1).
+/// What actix-http does not look at: HTTP 1.1 at least, and one key (RFC 6455, sections 4.1 and 11.3.1); no other
+/// protocol beside, and no body, as what follows the head is to be frames.
 fn is_one_handshake(head: &RequestHead) -> bool {
-    head.version >= Version::HTTP_11 && head.headers().get_all(header::SEC_WEBSOCKET_KEY).count() == 1
+    let headers = head.headers();
+    let mut protocols = headers.get_all(header::UPGRADE);
+    let websocket = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    head.version >= Version::HTTP_11
+        && headers.get_all(header::SEC_WEBSOCKET_KEY).count() == 1
+        && protocols.next().is_some_and(websocket)
+        && protocols.next().is_none()
+        && !headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.get_all(header::CONTENT_LENGTH).all(|length| length == "0")
 }
 
 /// Where a client may have to show a token among its subprotocols, one of them must be agreed to: browsers give up

@@ -146,7 +146,7 @@ async fn a_stuck_client_disturbs_nobody_and_is_closed_for_its_missing_pong() {
 
 #[tokio::test]
 async fn a_client_that_talks_but_never_reads_is_closed_as_slow() {
-    let setup = Setup::memory().set("server.workers", 1);
+    let setup = Setup::memory().set("server.workers", 1).set("websocket.max_frames_per_second", 0);
     let setup = setup.set("websocket.ping_interval_seconds", 2).set("websocket.pong_timeout_seconds", 1);
     let node = setup.start().await;
     let mut deaf = RawSocket::connect_narrow(node.public, "/party/featurevisor").await;

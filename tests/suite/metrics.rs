@@ -12,7 +12,7 @@ const ROOM: &str = "featurevisor";
 const PATH: &str = "/party/featurevisor";
 
 /// Counters and gauges with the one label that each may have, and all its values.
-const SAMPLES: [(&str, &str, &[&str]); 17] = [
+const SAMPLES: [(&str, &str, &[&str]); 18] = [
     ("relay_connections", "", &[]),
     ("relay_rooms", "", &[]),
     ("relay_draining", "", &[]),
@@ -21,7 +21,7 @@ const SAMPLES: [(&str, &str, &[&str]); 17] = [
     (
         "relay_connections_closed_total",
         "reason",
-        &["client", "ping_timeout", "protocol", "too_big", "drain", "error", "expired", "slow"],
+        &["client", "ping_timeout", "protocol", "too_big", "rate", "drain", "error", "expired", "slow"],
     ),
     (
         "relay_handshakes_refused_total",
@@ -37,8 +37,11 @@ const SAMPLES: [(&str, &str, &[&str]); 17] = [
             "unauthorized",
             "forbidden",
             "issuer_unavailable",
+            "room_full",
+            "room_not_allowed",
         ],
     ),
+    ("relay_requests_refused_total", "reason", &["malformed", "head_too_large", "head_timeout"]),
     ("relay_tls_handshakes_failed_total", "reason", &["timeout", "gone", "protocol"]),
     ("relay_tls_certificate_expiry_timestamp_seconds", "", &[]),
     ("relay_publications_received_total", "source", &["live", "reconcile"]),

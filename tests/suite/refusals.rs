@@ -35,6 +35,28 @@ async fn a_bad_handshake_is_refused_with_400() {
 }
 
 #[tokio::test]
+async fn a_handshake_with_a_body_or_for_something_else_too_is_refused_with_400() {
+    let node = Setup::memory().start().await;
+    let handshake = || Request::get(PATH).upgrade();
+    let requests = [
+        handshake().header("Content-Length", "5"),
+        handshake().header("Transfer-Encoding", "chunked"),
+        handshake().header("Upgrade", "h2c"),
+        Request::get(PATH)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket, h2c")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let count = requests.len();
+    for request in requests {
+        request.send(node.public).await.expect_sentence(400);
+    }
+    assert_eq!(refused(&node, "bad_request").await, count as f64);
+    assert_eq!(handshake().header("Content-Length", "0").send(node.public).await.status, 101);
+}
+
+#[tokio::test]
 async fn a_room_name_over_the_limit_is_refused_with_400() {
     let node = Setup::memory().set("rooms.max_name_bytes", 12).start().await;
     handshake(node.public, "/party/featurevisor2", &[]).await.expect_sentence(400);
@@ -106,6 +128,50 @@ async fn a_full_node_refuses_with_503_until_a_socket_leaves() {
     drop(first);
     eventually(SOON, "a place becomes free", async || Socket::try_connect(node.public, PATH, &[]).await)
         .await;
+}
+
+#[tokio::test]
+async fn a_full_room_refuses_with_503_until_a_socket_leaves() {
+    let node = Setup::memory().set("rooms.max_connections", 2).start().await;
+    let first = node.connect("featurevisor").await;
+    let mut second = node.connect("featurevisor").await;
+
+    let answer = handshake(node.public, PATH, &[]).await;
+
+    expect_come_back_later(&answer, 503);
+    handshake(node.public, "/parties/main/featurevisor", &[]).await.expect_sentence(503);
+    assert_eq!(refused(&node, "room_full").await, 2.0);
+    node.connect("another-room").await.expect_alive().await;
+    second.expect_alive().await;
+    drop(first);
+    eventually(SOON, "a place becomes free", async || Socket::try_connect(node.public, PATH, &[]).await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_allowed_is_refused_with_403() {
+    let node = Setup::memory().set("rooms.allow", "featurevisor,shop-*").start().await;
+    for room in ["featurevisor", "shop-1", "shop-"] {
+        let mut socket = node.connect(room).await;
+        assert_eq!(node.refresh(room).await.status, 200, "{room}");
+        socket.frame().await;
+        assert_eq!(node.party(room).await.status, 200, "{room}");
+        assert_eq!(node.room(room).await.status, 200, "{room}");
+    }
+    // The name counts as each path has it: taken as it stands, or percent-decoded.
+    let strangers = ["featurevisor2", "Featurevisor", "shop", "featurevisor%20", "shop%2D1"];
+    for room in strangers {
+        handshake(node.public, &format!("/party/{room}"), &[]).await.expect_sentence(403);
+        node.party(room).await.expect_sentence(403);
+        if room != "shop%2D1" {
+            node.refresh(room).await.expect_problem(403, "forbidden");
+            node.room(room).await.expect_problem(403, "forbidden");
+        }
+    }
+    assert_eq!(node.refresh("shop%2D1").await.status, 200);
+    assert_eq!(refused(&node, "room_not_allowed").await, strangers.len() as f64);
+    let forbidden = [("api", "partykit"), ("result", "forbidden")];
+    assert_eq!(node.metric("relay_publishes_total", &forbidden).await, strangers.len() as f64);
 }
 
 #[tokio::test]

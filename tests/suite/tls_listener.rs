@@ -1,6 +1,6 @@
 //! TLS on the public listener, and a certificate that is changed while the node runs.
 
-use crate::support::http::{Answer, Request, read_answer};
+use crate::support::http::Request;
 use crate::support::node::{KEY, Node, Setup, refresh};
 use crate::support::program::{self, environment, run};
 use crate::support::socket::{Ending, REFRESH, Socket};
@@ -320,29 +320,18 @@ async fn until_shown(node: &Node, certificate: &Certificate) {
 }
 
 /// Publishes every 20 ms until told to stop, and panics when one fails; gives how many there were.
-fn publishing(node: &Node, keep: bool, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
+fn publishing(node: &Node, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
     let (entrance, stop) = (node.public, Arc::clone(stop));
     tokio::spawn(async move {
-        let mut kept = TcpStream::connect(entrance).await.expect("the tunnel is open");
         let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
-            let answer = if keep { on_kept(&mut kept).await } else { refresh(ROOM).send(entrance).await };
-            assert_eq!(answer.status, 200, "publish {count}, on a kept connection: {keep}: {answer:?}");
+            let answer = refresh(ROOM).send(entrance).await;
+            assert_eq!(answer.status, 200, "publish {count}: {answer:?}");
             count += 1;
             sleep(Duration::from_millis(20)).await;
         }
         count
     })
-}
-
-async fn on_kept(kept: &mut TcpStream) -> Answer {
-    let request =
-        refresh(ROOM).header("Connection", "keep-alive").encode(kept.peer_addr().expect("connected"));
-    let exchange = async {
-        kept.write_all(&request).await?;
-        read_answer(kept, false).await
-    };
-    timeout(SOON, exchange).await.expect("an answer in time").expect("the connection is kept")
 }
 
 #[tokio::test]
@@ -353,7 +342,7 @@ async fn the_certificate_changes_under_load_without_a_failed_publish_or_a_droppe
     let node = Setup::memory().under_tls(&authority, &live.certificate()).start().await;
     let mut sockets = node.connect_many(ROOM, 10).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let publishers = [publishing(&node, true, &stop), publishing(&node, false, &stop)];
+    let publishers = [publishing(&node, &stop), publishing(&node, &stop)];
 
     live.replace(&certificates[1]);
     until_shown(&node, &certificates[1]).await;

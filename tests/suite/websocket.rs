@@ -101,6 +101,33 @@ async fn a_message_over_the_limit_is_closed_with_1009() {
     node.until_metric("relay_connections_closed_total", &[("reason", "too_big")], 3.0).await;
 }
 
+/// What never ends cannot be waited for, and must not be kept.
+#[tokio::test]
+async fn a_frame_that_claims_to_be_endless_is_closed_with_1009_while_it_is_coming_in() {
+    let node = Setup::memory().start().await;
+    let endless = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
+    let in_pieces = [&[0x00, 0xff][..], &(1_u64 << 62).to_be_bytes(), &[0; 4]].concat();
+    for header in [endless, [masked(BINARY, b"first"), in_pieces].concat()] {
+        let mut socket = RawSocket::connect(node.public, PATH).await;
+        socket.send(&header).await;
+        socket.send(&[0; 4200]).await;
+        assert_eq!(socket.close_code().await, 1009);
+    }
+    node.until_metric("relay_connections_closed_total", &[("reason", "too_big")], 2.0).await;
+}
+
+#[tokio::test]
+async fn who_goes_on_sending_after_an_error_still_sees_the_close_frame() {
+    let node = Setup::memory().start().await;
+    for (bytes, code) in [(unmasked(TEXT, b"hello"), 1002), (message(BINARY, &[0; 5000]), 1009)] {
+        let mut socket = RawSocket::connect(node.public, PATH).await;
+        socket.send(&bytes).await;
+        // More than one read of the node takes.
+        socket.send(&vec![0xff; 200_000]).await;
+        assert_eq!(socket.close_code().await, code);
+    }
+}
+
 #[tokio::test]
 async fn the_limit_of_what_a_client_may_send_is_a_setting() {
     let node = Setup::memory().set("websocket.max_message_bytes", 10).start().await;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Confirmation, NodeId};
 use crate::room::{Publication, RoomId};
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// Composed by `publish.lua`.

@@ -5,7 +5,7 @@
 mod commands;
 mod keys;
 mod link;
-mod message;
+pub mod message;
 mod server;
 mod subscription;
 mod topology;

@@ -3,16 +3,16 @@
 //! A session's channel holds 32 messages and its `send` waits when they are queued; here it is polled.
 
 use std::cell::RefCell;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ::actix_ws::{Message, MessageStream, ProtocolError, Session};
-use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use futures_util::Sink;
+use ::actix_ws::{Message, Session};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Sink, StreamExt};
 
-use super::{Heard, MessageLimit, close_frame, close_reason};
+use super::close_frame;
+use super::decoder::{Decoder, Heard};
 use crate::close::CloseReason;
 use crate::hub::{Frame, WireClosed};
 
@@ -20,9 +20,10 @@ pub struct Outgoing {
     session: RefCell<Session>,
 }
 
+/// Reads the payload itself: the library's stream of messages holds a frame of any length before it refuses it.
 pub struct Incoming {
-    stream: MessageStream,
-    limit: MessageLimit,
+    payload: web::Payload,
+    decoder: Decoder,
 }
 
 /// Answers the handshake; the response ends when the wire does.
@@ -33,11 +34,15 @@ pub fn accept(
     max_message_bytes: usize,
 ) -> actix_web::Result<(HttpResponse, super::Outgoing, super::Incoming)> {
     let subprotocols: Vec<&str> = subprotocols.iter().map(String::as_str).collect();
-    let (response, session, stream) = ::actix_ws::handle_with_protocols(request, payload, &subprotocols)?;
-    let stream = stream.max_frame_size(max_message_bytes);
+    let (response, session, _) =
+        ::actix_ws::handle_with_protocols(request, nothing(request)?, &subprotocols)?;
     let outgoing = Outgoing { session: RefCell::new(session) };
-    let incoming = Incoming { stream, limit: MessageLimit::new(max_message_bytes) };
+    let incoming = Incoming { payload, decoder: Decoder::new(BytesMut::new(), max_message_bytes) };
     Ok((response, super::Outgoing::ActixWs(outgoing), super::Incoming::ActixWs(incoming)))
+}
+
+fn nothing(request: &HttpRequest) -> actix_web::Result<web::Payload> {
+    web::Payload::from_request(request, &mut dev::Payload::None).into_inner()
 }
 
 impl Outgoing {
@@ -76,17 +81,11 @@ impl Outgoing {
 
 impl Incoming {
     pub async fn next(&mut self) -> Option<Result<Heard, CloseReason>> {
-        let message = match self.stream.recv().await? {
-            Ok(message) => message,
-            Err(ProtocolError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => return None,
-            Err(error) => return Some(Err(close_reason(&error))),
-        };
-        Some(match message {
-            Message::Ping(payload) => Ok(Heard::Ping(payload)),
-            Message::Pong(_) => Ok(Heard::Pong),
-            Message::Close(_) => Ok(Heard::Close),
-            Message::Text(_) | Message::Binary(_) | Message::Nop => Ok(Heard::Data),
-            Message::Continuation(item) => self.limit.add(&item),
-        })
+        loop {
+            if let Some(heard) = self.decoder.decode() {
+                return Some(heard);
+            }
+            self.decoder.push(&self.payload.next().await?.ok()?);
+        }
     }
 }

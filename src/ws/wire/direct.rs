@@ -10,18 +10,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::actix_ws::Message;
-use actix_codec::{Decoder, Encoder};
+use actix_codec::Encoder;
 use actix_http::body::BodySize;
-use actix_http::ws::{self, Codec, Frame};
+use actix_http::ws::{self, Codec};
 use actix_http::{ConnectionType, RequestHead, h1};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::rt::net::TcpStream;
 use actix_web::{HttpResponse, body};
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-use super::{Heard, MessageLimit, close_frame, close_reason};
+use super::close_frame;
+use super::decoder::{Decoder, Heard, unless_empty};
 use crate::close::CloseReason;
 use crate::hub::WireClosed;
 
@@ -49,10 +51,7 @@ pub struct Outgoing {
 
 pub struct Incoming {
     stream: Rc<TcpStream>,
-    /// A frame that has come in part; empty, and without memory, most of the time.
-    partial: BytesMut,
-    codec: Codec,
-    limit: MessageLimit,
+    decoder: Decoder,
 }
 
 /// Answers the handshake and takes the stream over.
@@ -73,18 +72,8 @@ pub async fn accept(
     let parts = framed.into_parts();
     let stream = Rc::new(parts.io);
     let outgoing = Outgoing { stream: Rc::clone(&stream), rest: RefCell::new(unless_empty(parts.write_buf)) };
-    let incoming = Incoming {
-        stream,
-        partial: unless_empty(parts.read_buf),
-        codec: Codec::new().max_size(max_message_bytes),
-        limit: MessageLimit::new(max_message_bytes),
-    };
+    let incoming = Incoming { stream, decoder: Decoder::new(parts.read_buf, max_message_bytes) };
     Ok((super::Outgoing::Direct(outgoing), super::Incoming::Direct(incoming)))
-}
-
-/// Gives the memory of an empty buffer back: of 8 KiB, half would stay resident for the connection's life.
-fn unless_empty(buffer: BytesMut) -> BytesMut {
-    if buffer.is_empty() { BytesMut::new() } else { buffer }
 }
 
 /// Answers with a plain response instead, and closes.
@@ -170,35 +159,24 @@ fn encode(message: Message) -> Result<BytesMut, WireClosed> {
 impl Incoming {
     pub async fn next(&mut self) -> Option<Result<Heard, CloseReason>> {
         loop {
-            match self.codec.decode(&mut self.partial) {
-                Ok(Some(frame)) => return Some(self.heard(frame)),
-                Ok(None) => {}
-                Err(error) => return Some(Err(close_reason(&error))),
+            if let Some(heard) = self.decoder.decode() {
+                return Some(heard);
             }
-            self.partial = unless_empty(std::mem::take(&mut self.partial));
-            if read(&self.stream, |bytes| self.partial.extend_from_slice(bytes)).await? == 0 {
+            if read(&self.stream, |bytes| self.decoder.push(bytes)).await? == 0 {
                 return None;
             }
         }
     }
 
-    /// Resolves once the client has answered our close frame, or is gone.
+    /// Resolves once the client has answered our close frame, or is gone. What it sends after an error is read and
+    /// dropped until it is gone: bytes left unread would turn the end of the connection into a reset, and the client
+    /// might never see our close frame.
     pub async fn until_close(&mut self) {
         while let Some(Ok(heard)) = self.next().await {
             if heard == Heard::Close {
                 return;
             }
-        }
-    }
-
-    fn heard(&mut self, frame: Frame) -> Result<Heard, CloseReason> {
-        match frame {
-            Frame::Ping(payload) => Ok(Heard::Ping(payload)),
-            Frame::Pong(_) => Ok(Heard::Pong),
-            Frame::Close(_) => Ok(Heard::Close),
-            Frame::Text(text) if std::str::from_utf8(&text).is_err() => Err(CloseReason::Protocol),
-            Frame::Text(_) | Frame::Binary(_) => Ok(Heard::Data),
-            Frame::Continuation(item) => self.limit.add(&item),
+            consume_budget().await;
         }
     }
 }

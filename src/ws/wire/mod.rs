@@ -5,16 +5,17 @@
 //! polled, so that one task can read, write and keep time.
 
 mod actix_ws;
+mod decoder;
 mod direct;
 
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::actix_ws::{Item, ProtocolError};
 use bytes::Bytes;
 use tokio::time::timeout;
 
 pub use self::actix_ws::accept as accept_actix_ws;
+pub use self::decoder::{Decoder, Heard, MAX_HEADER};
 pub use self::direct::{Framed, accept as accept_direct, refuse};
 use crate::close::CloseReason;
 use crate::hub::{Frame, Wire, WireClosed};
@@ -35,15 +36,6 @@ pub enum Outgoing {
 pub enum Incoming {
     ActixWs(actix_ws::Incoming),
     Direct(direct::Incoming),
-}
-
-/// What a client said. Its text and binary messages mean nothing here.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
-    Ping(Bytes),
-    Pong,
-    Data,
-    Close,
 }
 
 impl Wire for Outgoing {
@@ -104,39 +96,6 @@ impl Incoming {
             Self::ActixWs(stream) => stream.next().await,
             Self::Direct(stream) => stream.next().await,
         }
-    }
-}
-
-/// Holds messages, which may come in fragments, to `websocket.max_message_bytes`.
-struct MessageLimit {
-    bytes: usize,
-    /// Of the fragmented message that is coming in.
-    so_far: usize,
-}
-
-impl MessageLimit {
-    fn new(bytes: usize) -> Self {
-        Self { bytes, so_far: 0 }
-    }
-
-    fn add(&mut self, fragment: &Item) -> Result<Heard, CloseReason> {
-        let (Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes)) =
-            fragment;
-        self.so_far += bytes.len();
-        if self.so_far > self.bytes {
-            return Err(CloseReason::TooBig);
-        }
-        if matches!(fragment, Item::Last(_)) {
-            self.so_far = 0;
-        }
-        Ok(Heard::Data)
-    }
-}
-
-fn close_reason(error: &ProtocolError) -> CloseReason {
-    match error {
-        ProtocolError::Overflow => CloseReason::TooBig,
-        _ => CloseReason::Protocol,
     }
 }
 

@@ -4,6 +4,7 @@
 //! through its log and metrics. Every process belongs to one test and ends with it, so tests share nothing and may run in any
 //! order and at the same time.
 
+pub mod hose;
 pub mod http;
 pub mod issuer;
 pub mod metrics;

@@ -5,6 +5,7 @@ use super::wait::SOON;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -27,6 +28,30 @@ pub struct RawSocket {
 pub struct Frame {
     pub first: u8,
     pub payload: Vec<u8>,
+}
+
+/// The half of a socket that reads.
+pub struct Reading(OwnedReadHalf);
+
+/// The half of a socket that writes.
+pub struct Writing(OwnedWriteHalf);
+
+impl Reading {
+    /// Reads until the node ends the connection; says how many bytes came.
+    pub async fn read_to_end(&mut self) -> usize {
+        let mut buffer = vec![0; 1 << 16];
+        let mut count = 0;
+        while let Ok(read @ 1..) = self.0.read(&mut buffer).await {
+            count += read;
+        }
+        count
+    }
+}
+
+impl Writing {
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the socket can be written to");
+    }
 }
 
 impl Frame {
@@ -131,6 +156,12 @@ impl RawSocket {
     pub async fn expect_end(&mut self) {
         let read = async { while self.frame_within(SOON).await.is_some() {} };
         timeout(SOON, read).await.unwrap_or_else(|_| panic!("the connection did not end within {SOON:?}"));
+    }
+
+    /// The half that reads and the half that writes, for a flood in both directions.
+    pub fn split(self) -> (Reading, Writing) {
+        let (reading, writing) = self.stream.into_split();
+        (Reading(reading), Writing(writing))
     }
 
     /// Ends the connection with a reset instead of a close.

@@ -1,5 +1,7 @@
 //! The only wiring: from settings to a running node.
 
+mod files;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,58 +12,27 @@ use actix_web::web;
 use anyhow::Context;
 use tracing::info;
 
-use crate::access::{self, Access, Issuers, webhook};
+use self::files::Files;
+use crate::access::{self, Access, Issuers};
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, NodeId};
 use crate::capacity::Capacity;
-use crate::config::{BadSettings, Settings};
+use crate::config::Settings;
 use crate::drain::Lifecycle;
 use crate::http::admin::Admin;
-use crate::http::{Expected, Public};
+use crate::http::{BodyLimits, Public, PublishRate};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
-use crate::reload::{Reloaded, Reloads};
-use crate::tls::{self, Pair, server_config};
+use crate::reload::Reloads;
+use crate::tls::server_config;
 use crate::ws::Gate;
 
 /// Reads every file that the settings name, as [`Application::build`] does; an error names all that are no good.
-pub fn check_files(settings: &Settings) -> Result<(), BadSettings> {
-    let issuers = Issuers::new(|_| (), access::fetch);
-    read_files(settings, None, &issuers, &mut Reloads::default(), |_| {}).map(drop)
-}
-
-/// What the files hold that the settings name.
-struct Files {
-    access: Arc<Access>,
-    webhooks: Option<Expected>,
-    certificate: Option<Arc<Reloaded<Pair>>>,
-}
-
-/// Reads them all, and has them watched. `on_certificate` is told of each that comes into force.
-fn read_files(
-    settings: &Settings,
-    made_key: Option<&str>,
-    issuers: &Arc<Issuers>,
-    reloads: &mut Reloads,
-    on_certificate: impl Fn(&Pair) + Send + Sync + 'static,
-) -> Result<Files, BadSettings> {
-    let access = Access::new(settings, made_key, issuers, reloads);
-    let webhooks = webhook::load(&settings.webhooks, reloads);
-    let certificate = settings.server.tls.as_ref();
-    let certificate = certificate.map(|tls| tls::watch_certificate(tls, reloads, on_certificate)).transpose();
-    match (access, webhooks, certificate) {
-        (Ok(access), Ok(webhooks), Ok(certificate)) => {
-            let body_limit_bytes = settings.webhooks.body_limit_bytes;
-            let webhooks = webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes });
-            Ok(Files { access: Arc::new(access), webhooks, certificate })
-        }
-        (access, webhooks, certificate) => {
-            let problems = access.err().into_iter().chain(webhooks.err()).flat_map(|bad| bad.0);
-            Err(BadSettings(problems.chain(certificate.err()).collect()))
-        }
-    }
+pub fn check_files(settings: &Settings) -> anyhow::Result<()> {
+    Files::read(settings, None, &Arc::new(Metrics::new()?))?;
+    Ok(())
 }
 
 /// A node with its listeners bound.
@@ -85,21 +56,16 @@ impl Application {
     /// Binds the listeners and starts the workers. Needs an actix system around.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let capacity = Capacity::of_this_process(settings.server.max_connections);
+        let capacity =
+            Capacity::of_this_process(settings.server.max_connections, settings.server.worker_count());
         metrics.connections_limit.set(i64::try_from(capacity.sockets).unwrap_or(i64::MAX));
         let node = node(&settings, &metrics);
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
         let made_key = (!settings.publish.has_key()).then(access::generate_secret);
-        let mut reloads = Reloads::default();
-        let issuers = issuers(&metrics);
-        let counting = Arc::clone(&metrics);
-        let Files { access, webhooks, certificate } =
-            read_files(&settings, made_key.as_deref(), &issuers, &mut reloads, move |certificate| {
-                counting.tls.set_certificate_expiry(certificate.expires);
-            })?;
+        let Files { access, issuers, webhooks, certificate, reloads } =
+            Files::read(&settings, made_key.as_deref(), &metrics)?;
         let tls = certificate.zip(settings.server.tls.as_ref());
         let tls = tls.map(|(certificate, tls)| server_config(tls.min_version, certificate)).transpose()?;
-        let reloads = Arc::new(reloads);
         let gate = Arc::new(Gate::new(
             &settings,
             capacity.sockets,
@@ -114,7 +80,9 @@ impl Application {
             webhooks,
             metrics: Arc::clone(&metrics),
             max_room_bytes: settings.rooms.max_name_bytes,
-            body_limit_bytes: settings.publish.body_limit_bytes,
+            allowed_rooms: settings.rooms.allow.clone(),
+            body_limits: BodyLimits::new(&settings),
+            publish_rate: PublishRate::new(settings.publish.rate_per_second),
             confirm_timeout: settings.publish.confirm_timeout,
             exact_status: settings.partykit_exact_status,
         });
@@ -195,11 +163,6 @@ impl Application {
         info!("stopped");
         Ok(())
     }
-}
-
-fn issuers(metrics: &Arc<Metrics>) -> Arc<Issuers> {
-    let metrics = Arc::clone(metrics);
-    Issuers::new(move |brought_keys| metrics.jwks_fetched(brought_keys), access::fetch)
 }
 
 async fn stop_listeners(node: &Arc<Node>, public: ServerHandle, admin: ServerHandle) {
