@@ -91,7 +91,13 @@ def test_settings_are_rendered_with_their_types():
     settings = render(values).settings
     assert settings["server"]["max_connections"] == 1000000
     assert settings["server"]["allowed_origins"] == ['https://"quoted".example.com', "https://a&b.example.com"]
-    assert settings["rooms"] == {"max_name_bytes": 256, "replay_window_seconds": 0, "head_ttl_seconds": 2592000}
+    assert settings["rooms"] == {
+        "allow": ["*"],
+        "max_connections": 0,
+        "max_name_bytes": 256,
+        "replay_window_seconds": 0,
+        "head_ttl_seconds": 2592000,
+    }
     assert settings["partykit"] == {"exact_status": True}
     assert settings["log"]["level"] == "info,refresh_relay::broker=debug"
     assert settings["websocket"]["subprotocols"] == []

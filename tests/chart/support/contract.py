@@ -14,17 +14,18 @@ METRICS = {
     "relay_connections_opened_total": (COUNTER, {}),
     "relay_connections_closed_total": (
         COUNTER,
-        {"reason": {"client", "ping_timeout", "protocol", "too_big", "drain", "error", "expired", "slow"}},
+        {"reason": {"client", "ping_timeout", "protocol", "too_big", "rate", "drain", "error", "expired", "slow"}},
     ),
     "relay_handshakes_refused_total": (
         COUNTER,
         {
             "reason": {
-                "origin", "room", "full", "per_ip", "rate", "draining", "bad_request",
+                "origin", "room", "full", "per_ip", "rate", "draining", "bad_request", "room_full", "room_not_allowed",
                 "unauthorized", "forbidden", "issuer_unavailable",
             },
         },
     ),
+    "relay_requests_refused_total": (COUNTER, {"reason": {"malformed", "head_too_large", "head_timeout"}}),
     "relay_tls_handshakes_failed_total": (COUNTER, {"reason": {"timeout", "gone", "protocol"}}),
     "relay_tls_certificate_expiry_timestamp_seconds": (GAUGE, {}),
     "relay_publishes_total": (
