@@ -124,7 +124,7 @@ fn read(from: &mut Reader) -> Settings {
             request_head_timeout: from.seconds("server.request_head_timeout_seconds", 1..=300),
             request_body_timeout: from.seconds("server.request_body_timeout_seconds", 1..=300),
             trusted_proxies: from.list("server.trusted_proxies", parse::network),
-            allowed_origins: from.list("server.allowed_origins", parse::origin),
+            allowed_origins: from.list("server.allowed_origins", str::parse),
             tls: tls::read(from),
         },
         admin_bind: from.text("admin.bind", parse::address).unwrap_or_else(parse::any_address),

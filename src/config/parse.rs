@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::{Host, Url};
 
 use super::redis::{RedisMode, RedisUrl};
-use super::settings::{LogFormat, OriginRule, WireKind};
+use super::settings::{LogFormat, WireKind};
 use super::tls::TlsVersion;
 
 pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
@@ -23,33 +23,6 @@ pub fn any_address() -> SocketAddr {
 pub fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map_err(|_| format!("must be networks such as 10.0.0.0/8, not {text:?}"))
-}
-
-pub fn origin(text: &str) -> Result<OriginRule, String> {
-    if text == "*" {
-        return Ok(OriginRule::Any);
-    }
-    let hint = || {
-        format!(
-            "must be origins such as https://app.example.com, https://*.example.com or *, without a path; not {text:?}"
-        )
-    };
-    let (scheme, host) = text.split_once("://").ok_or_else(hint)?;
-    if let Some(domain) = host.strip_prefix('*') {
-        let plain = domain.starts_with('.') && domain.len() > 1 && !domain.contains(['*', '/', ' ']);
-        return if plain {
-            Ok(OriginRule::Below {
-                scheme: format!("{scheme}://").to_ascii_lowercase(),
-                domain: domain.to_ascii_lowercase(),
-            })
-        } else {
-            Err(hint())
-        };
-    }
-    if scheme.is_empty() || host.is_empty() || host.contains(['/', '*', ' ']) {
-        return Err(hint());
-    }
-    Ok(OriginRule::Exact(text.to_ascii_lowercase()))
 }
 
 /// What a subprotocol begins with that is none, but carries a listener's token.
@@ -222,14 +195,6 @@ mod tests {
         assert_eq!(shown, "redis+unix:///run/redis.sock?hidden");
         let (_, shown) = redis_url("redis://me:hunter2@redis.internal:6379/1").unwrap();
         assert_eq!(shown, "redis://me:hidden@redis.internal:6379/1");
-    }
-
-    #[test]
-    fn an_origin_with_a_path_or_an_inner_wildcard_is_refused() {
-        for text in ["https://a.example/x", "https://a.*.example", "example.com", "https://*", "https://*x.y"]
-        {
-            assert!(origin(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -70,6 +71,38 @@ pub enum OriginRule {
     },
 }
 
+impl FromStr for OriginRule {
+    /// Says what the text should be.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let hint = || {
+            format!(
+                "must be origins such as https://app.example.com, https://*.example.com or *, without a path; not {text:?}"
+            )
+        };
+        let (scheme, host) = text.split_once("://").ok_or_else(hint)?;
+        if let Some(domain) = host.strip_prefix('*') {
+            let plain = domain.starts_with('.') && domain.len() > 1 && !domain.contains(['*', '/', ' ']);
+            return if plain {
+                Ok(Self::Below {
+                    scheme: format!("{scheme}://").to_ascii_lowercase(),
+                    domain: domain.to_ascii_lowercase(),
+                })
+            } else {
+                Err(hint())
+            };
+        }
+        if scheme.is_empty() || host.is_empty() || host.contains(['/', '*', ' ']) {
+            return Err(hint());
+        }
+        Ok(Self::Exact(text.to_ascii_lowercase()))
+    }
+}
+
 impl OriginRule {
     pub fn allows(&self, origin: &str) -> bool {
         match self {
@@ -79,7 +112,9 @@ impl OriginRule {
                 let origin = origin.to_ascii_lowercase();
                 let host =
                     origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
-                host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
+                // What ends a host, or stands before it, would let any host pass: https://evil.test?.example.com.
+                let in_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                host.is_some_and(|host| !host.is_empty() && host.bytes().all(in_a_host))
             }
         }
     }
@@ -188,11 +223,24 @@ mod tests {
             "https://.example.com",
             "http://app.example.com",
             "https://evil.com/.example.com",
+            "https://evil.com?.example.com",
+            "https://evil.com#.example.com",
+            "https://evil.com\\.example.com",
+            "https://evil.com:1.example.com",
+            "https://me@app.example.com",
             "https://evilexample.com",
             "https://app.example.com.evil.com",
             "null",
         ] {
             assert!(!rule.allows(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn an_origin_with_a_path_or_an_inner_wildcard_is_refused() {
+        for text in ["https://a.example/x", "https://a.*.example", "example.com", "https://*", "https://*x.y"]
+        {
+            assert!(text.parse::<OriginRule>().is_err(), "{text}");
         }
     }
 }

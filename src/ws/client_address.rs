@@ -3,25 +3,26 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use actix_http::RequestHead;
+use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 
 /// The rightmost address that is not a trusted proxy: what stands left of it, anyone may have written.
 pub fn client_address(head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
     let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-    let headers: Vec<&str> =
-        head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    // As bytes: a client that writes some which are no text must not have the whole line, proxies' part and all, ignored.
+    let headers: Vec<&[u8]> = head.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
     nearest_untrusted(peer, &headers, trusted)
 }
 
-fn nearest_untrusted(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpAddr {
+fn nearest_untrusted(peer: IpAddr, forwarded: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut nearest = peer;
-    let hops = forwarded.iter().rev().flat_map(|header| header.rsplit(','));
+    let hops = forwarded.iter().rev().flat_map(|header| header.rsplit(|byte| *byte == b','));
     for hop in hops {
         if !is_trusted(&nearest) {
             break;
         }
-        match parse_hop(hop.trim()) {
+        match parse_hop(hop) {
             Some(address) => nearest = address,
             None => break,
         }
@@ -30,7 +31,8 @@ fn nearest_untrusted(peer: IpAddr, forwarded: &[&str], trusted: &[IpNet]) -> IpA
 }
 
 /// An address, perhaps with a port as some proxies add it.
-fn parse_hop(hop: &str) -> Option<IpAddr> {
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
     let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<std::net::SocketAddr>().map(|a| a.ip()));
     address.ok().map(|address| address.to_canonical())
 }
@@ -41,7 +43,8 @@ mod tests {
 
     fn address(peer: &str, forwarded: &[&str]) -> String {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        nearest_untrusted(peer.parse().unwrap(), forwarded, &trusted).to_string()
+        let forwarded: Vec<&[u8]> = forwarded.iter().map(|line| line.as_bytes()).collect();
+        nearest_untrusted(peer.parse().unwrap(), &forwarded, &trusted).to_string()
     }
 
     #[test]
@@ -60,5 +63,12 @@ mod tests {
     fn what_is_no_address_ends_the_search() {
         assert_eq!(address("10.0.0.1", &["198.51.100.7, unknown"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nobody() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let found = nearest_untrusted("10.0.0.1".parse().unwrap(), &[b"\xff, 198.51.100.7"], &trusted);
+        assert_eq!(found.to_string(), "198.51.100.7");
     }
 }
