@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs everything: formatting, lints, docs, unit and black-box tests, the real clients,
-# the chart. A tool that cannot be had is named and its tests are skipped; with CI=true that is a failure.
+# Installs what the tests need and runs everything: formatting, lints, docs, unit and black-box tests, hostile input, the real
+# clients, the chart. A tool that cannot be had is named and its tests are skipped; with CI=true that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,6 +45,7 @@ have cc || need cc build-essential
 
 step "formatting"
 cargo fmt --all --check
+cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 step "lints"
 cargo clippy --locked --all-targets -- --deny warnings
@@ -54,6 +55,11 @@ RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-i
 
 step "unit tests"
 cargo test --locked --lib
+
+step "hostile input"
+# The fuzz targets' properties, asked of seeds and changes to them. Building the targets themselves takes a nightly
+# toolchain and several minutes, so they run beside this: tests/fuzz/run.sh, and the job "fuzz" of the CI workflow.
+cargo test --locked --test hostile
 
 step "black-box tests"
 # Some print and run the curl line a new user would paste.
