@@ -133,6 +133,21 @@ fn a_webhooks_file_is_taken_or_its_problems_named_without_its_secrets() {
 }
 
 #[test]
+fn a_token_is_good_only_with_a_signature_of_its_key_and_the_claims_expected() {
+    holds("tokens");
+}
+
+#[test]
+fn keys_of_issuers_are_taken_or_refused_and_verify_nothing_by_chance() {
+    holds("token_keys");
+}
+
+#[test]
+fn rules_for_tokens_are_taken_or_their_problems_named() {
+    holds("oidc_rules");
+}
+
+#[test]
 fn an_origin_below_a_domain_is_below_it_for_a_browser_too() {
     holds("origins");
 }

@@ -6,6 +6,7 @@ pub mod client_close;
 pub mod client_frames;
 pub mod forwarded_for;
 pub mod keys_file;
+pub mod oidc_rules;
 pub mod origins;
 pub mod paths;
 pub mod publish_bodies;
@@ -14,6 +15,8 @@ pub mod publish_parameters;
 pub mod redis_messages;
 pub mod room_patterns;
 pub mod settings;
+pub mod token_keys;
+pub mod tokens;
 pub mod webhooks;
 pub mod webhooks_file;
 
@@ -29,6 +32,7 @@ pub const ALL: &[Target] = &[
     Target { name: "client_frames", check: client_frames::check, max_bytes: 600 },
     Target { name: "forwarded_for", check: forwarded_for::check, max_bytes: 300 },
     Target { name: "keys_file", check: keys_file::check, max_bytes: 800 },
+    Target { name: "oidc_rules", check: oidc_rules::check, max_bytes: 800 },
     Target { name: "origins", check: origins::check, max_bytes: 200 },
     Target { name: "paths", check: paths::check, max_bytes: 400 },
     Target { name: "publish_bodies", check: publish_bodies::check, max_bytes: 600 },
@@ -37,6 +41,8 @@ pub const ALL: &[Target] = &[
     Target { name: "redis_messages", check: redis_messages::check, max_bytes: 600 },
     Target { name: "room_patterns", check: room_patterns::check, max_bytes: 200 },
     Target { name: "settings", check: settings::check, max_bytes: 400 },
+    Target { name: "token_keys", check: token_keys::check, max_bytes: 1000 },
+    Target { name: "tokens", check: tokens::check, max_bytes: 800 },
     Target { name: "webhooks", check: webhooks::check, max_bytes: 500 },
     Target { name: "webhooks_file", check: webhooks_file::check, max_bytes: 800 },
 ];
