@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::builder::DefaultState;
+use config::{Config, ConfigBuilder, ConfigError, Environment, File, FileFormat};
 
 use super::parse;
 use super::reader::{Problem, Reader};
@@ -47,6 +48,10 @@ pub fn load(
 ) -> Result<Loaded, BadSettings> {
     let (layers, bad_file) = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
     let mut reader = Reader::new(layers, file);
+    match defaults().build() {
+        Ok(defaults) => reader.note_lost(defaults),
+        Err(error) => reader.problem("--config", None, error.to_string()),
+    }
     let settings = read(&mut reader);
     let (effective, mut problems) = reader.finish();
     problems.extend(bad_file);
@@ -55,6 +60,10 @@ pub fn load(
     } else {
         Err(BadSettings(problems))
     }
+}
+
+fn defaults() -> ConfigBuilder<DefaultState> {
+    Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml))
 }
 
 /// The layers, one over the other. A file that cannot be read is left out, and comes as a problem.
@@ -69,7 +78,6 @@ fn merge(
         // A variable that compose or a chart left empty is one that is not set.
         .ignore_empty(true)
         .source(Some(variables));
-    let defaults = || Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
     let problem = |error: ConfigError| Problem {
         key: "--config".to_owned(),
         origin: file.map(|file| file.display().to_string()),

@@ -3,7 +3,7 @@
 //!
 //! A read that fails answers some value of its type: the caller goes on, and throws the result away in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -56,6 +56,22 @@ impl Reader {
         let file = file.map(|file| file.display().to_string());
         flatten("", layers.cache, &mut left);
         Self { left, file, known: Vec::new(), effective: Table::new(), problems: Vec::new() }
+    }
+
+    /// Notes every key of `defaults` that is not there any more: some layer put a value where their section stands.
+    pub fn note_lost(&mut self, defaults: config::Config) {
+        let mut leaves = BTreeMap::new();
+        flatten("", defaults.cache, &mut leaves);
+        let is_lost = |key: &&String| !self.left.contains_key(*key);
+        let sections: BTreeSet<&str> =
+            leaves.keys().filter(is_lost).filter_map(|key| Some(key.rsplit_once('.')?.0)).collect();
+        for section in sections {
+            let variable = format!("RELAY_{}", section.replace('.', "__").to_uppercase());
+            let message = format!(
+                "is a section with settings of its own; give them, not a value ({variable} in the environment)"
+            );
+            self.problem(section, None, message);
+        }
     }
 
     /// Notes what is wrong with a key whose value came from `origin`.

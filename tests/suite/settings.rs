@@ -145,6 +145,17 @@ async fn an_unknown_key_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn a_value_where_a_section_belongs_is_refused() {
+    let files = Files::new();
+    let file = files.write("relay.toml", "server = \"x\"\n");
+    let bind = ("RELAY_SERVER__BIND".to_owned(), "127.0.0.1:0".to_owned());
+    let finished = check_config(&["--config", &file], &BTreeMap::from([bind.clone()])).await;
+    expect_problem(&finished, "server", &["section"]);
+    let finished = check_config(&[], &BTreeMap::from([bind, ("RELAY_SERVER".into(), "x".into())])).await;
+    expect_problem(&finished, "server", &["RELAY_SERVER "]);
+}
+
+#[tokio::test]
 async fn all_problems_are_named_at_once_with_key_and_origin() {
     let files = Files::new();
     let content = r#"
