@@ -9,6 +9,8 @@ pub enum CloseReason {
     PingTimeout,
     /// The client broke RFC 6455.
     Protocol,
+    /// The client sent text that is not UTF-8 (RFC 6455, section 8.1).
+    NotText,
     /// The client sent more than `websocket.max_message_bytes`.
     TooBig,
     /// The client sent more than `websocket.max_frames_per_second`.
@@ -24,10 +26,11 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Client,
         Self::PingTimeout,
         Self::Protocol,
+        Self::NotText,
         Self::TooBig,
         Self::Rate,
         Self::Drain,
@@ -41,6 +44,7 @@ impl CloseReason {
         match self {
             Self::Client => 1000,
             Self::Protocol => 1002,
+            Self::NotText => 1007,
             Self::Rate | Self::Expired => 1008,
             Self::TooBig => 1009,
             Self::PingTimeout | Self::Error => 1011,
@@ -52,7 +56,7 @@ impl CloseReason {
     /// The text beside the code; empty where the code says it all.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Client | Self::Protocol => "",
+            Self::Client | Self::Protocol | Self::NotText => "",
             Self::PingTimeout => "no pong",
             Self::TooBig => "message too big",
             Self::Rate => "too many frames",
@@ -68,7 +72,7 @@ impl CloseReason {
         match self {
             Self::Client => "client",
             Self::PingTimeout => "ping_timeout",
-            Self::Protocol => "protocol",
+            Self::Protocol | Self::NotText => "protocol",
             Self::TooBig => "too_big",
             Self::Rate => "rate",
             Self::Drain => "drain",

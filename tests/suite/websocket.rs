@@ -169,6 +169,52 @@ async fn a_break_of_the_protocol_is_closed_with_1002() {
 }
 
 #[tokio::test]
+async fn text_that_is_not_utf8_is_closed_with_1007() {
+    let node = Setup::memory().start().await;
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("no UTF-8 at all", message(TEXT, &[0xff])),
+        ("a surrogate", message(TEXT, b"\xed\xa0\x80")),
+        ("a message that ends within a character", message(TEXT, b"caf\xc3")),
+        // Said as soon as it is known, not at the end of the message.
+        ("the first of several pieces", masked(TEXT, b"\xc0\xaf")),
+        ("a later piece", [masked(TEXT, b"caf"), masked(0x0, b"\xff")].concat()),
+        ("a character of two pieces", [masked(TEXT, b"\xf4"), masked(0x0, b"\x90")].concat()),
+        ("pieces that end within a character", [masked(TEXT, b"caf"), message(0x0, b"\xc3")].concat()),
+        ("a character continued in another message", {
+            [masked(TEXT, b"a"), message(0x0, b"\xc3"), message(TEXT, b"\xa9")].concat()
+        }),
+    ];
+    let count = cases.len();
+    let mut failures = Vec::new();
+    for (name, bytes) in cases {
+        let mut socket = RawSocket::connect(node.public, PATH).await;
+        socket.send(&bytes).await;
+        let end = tokio::time::timeout(SOON, tokio::spawn(async move { socket.close_code().await })).await;
+        if !matches!(end, Ok(Ok(1007))) {
+            failures.push(format!("- {name}: {end:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "not closed with 1007:\n{}", failures.join("\n"));
+    node.until_metric("relay_connections_closed_total", &[("reason", "protocol")], count as f64).await;
+}
+
+#[tokio::test]
+async fn a_character_may_be_cut_between_the_pieces_of_a_message() {
+    let node = Setup::memory().start().await;
+    let mut socket = RawSocket::connect(node.public, PATH).await;
+    let text = "ß€𝄞".as_bytes();
+    for (index, byte) in text.iter().enumerate() {
+        let opcode = if index == 0 { TEXT } else { 0x0 };
+        socket.send(&masked(opcode, &[*byte])).await;
+    }
+    socket.send(&message(0x0, b"")).await;
+    // What is not text need not be UTF-8.
+    socket.send(&[masked(BINARY, b"\xff"), message(0x0, b"\xff")].concat()).await;
+    socket.send(&message(PING, b"still there?")).await;
+    assert_eq!(socket.frame_within(SOON).await.expect("a pong").payload, b"still there?");
+}
+
+#[tokio::test]
 async fn the_node_pings_and_closes_only_the_socket_that_is_silent() {
     let setup =
         Setup::memory().set("websocket.ping_interval_seconds", 1).set("websocket.pong_timeout_seconds", 1);

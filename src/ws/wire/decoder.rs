@@ -3,11 +3,12 @@
 //! It holds no more than one frame of the allowed size that is still coming in, whatever length the frame's header
 //! claims, and nothing at all between frames or after an error.
 
-use ::actix_ws::{Item, ProtocolError};
+use ::actix_ws::ProtocolError;
 use actix_codec::Decoder as _;
 use actix_http::ws::{Codec, Frame};
 use bytes::{Bytes, BytesMut};
 
+use super::message::{Incomplete, check_text};
 use crate::close::CloseReason;
 
 /// What stands before the payload at most: two bytes, an eight-byte length, a mask (RFC 6455, section 5.2).
@@ -26,7 +27,9 @@ pub struct Decoder {
     /// A frame that has come in part; empty, and without memory, most of the time.
     partial: BytesMut,
     codec: Codec,
-    limit: MessageLimit,
+    /// `websocket.max_message_bytes`
+    limit: usize,
+    message: Incomplete,
     failed: bool,
 }
 
@@ -36,7 +39,8 @@ impl Decoder {
         Self {
             partial: unless_empty(received),
             codec: Codec::new().max_size(max_message_bytes),
-            limit: MessageLimit { bytes: max_message_bytes, so_far: 0 },
+            limit: max_message_bytes,
+            message: Incomplete::new(max_message_bytes),
             failed: false,
         }
     }
@@ -56,7 +60,7 @@ impl Decoder {
         let heard = match self.codec.decode(&mut self.partial) {
             Ok(Some(frame)) => self.heard(frame),
             // The codec would wait for all of a frame before it looks at its length.
-            Ok(None) if self.partial.len() > self.limit.bytes + MAX_HEADER => Err(CloseReason::TooBig),
+            Ok(None) if self.partial.len() > self.limit + MAX_HEADER => Err(CloseReason::TooBig),
             Ok(None) => {
                 self.partial = unless_empty(std::mem::take(&mut self.partial));
                 return None;
@@ -80,9 +84,9 @@ impl Decoder {
             Frame::Ping(payload) => Ok(Heard::Ping(payload)),
             Frame::Pong(_) => Ok(Heard::Pong),
             Frame::Close(_) => Ok(Heard::Close),
-            Frame::Text(text) if std::str::from_utf8(&text).is_err() => Err(CloseReason::Protocol),
-            Frame::Text(_) | Frame::Binary(_) => Ok(Heard::Data),
-            Frame::Continuation(item) => self.limit.add(&item),
+            Frame::Text(text) => check_text(&text),
+            Frame::Binary(_) => Ok(Heard::Data),
+            Frame::Continuation(item) => self.message.add(&item),
         }
     }
 }
@@ -90,28 +94,6 @@ impl Decoder {
 /// Gives the memory of an empty buffer back: of 8 KiB, half would stay resident for the connection's life.
 pub fn unless_empty(buffer: BytesMut) -> BytesMut {
     if buffer.is_empty() { BytesMut::new() } else { buffer }
-}
-
-/// Holds messages, which may come in fragments, to `websocket.max_message_bytes`.
-struct MessageLimit {
-    bytes: usize,
-    /// Of the fragmented message that is coming in.
-    so_far: usize,
-}
-
-impl MessageLimit {
-    fn add(&mut self, fragment: &Item) -> Result<Heard, CloseReason> {
-        let (Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes)) =
-            fragment;
-        self.so_far += bytes.len();
-        if self.so_far > self.bytes {
-            return Err(CloseReason::TooBig);
-        }
-        if matches!(fragment, Item::Last(_)) {
-            self.so_far = 0;
-        }
-        Ok(Heard::Data)
-    }
 }
 
 fn close_reason(error: &ProtocolError) -> CloseReason {

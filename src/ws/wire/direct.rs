@@ -137,6 +137,12 @@ impl Outgoing {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
+    /// The client sees the end of the connection. What it still sends can be read.
+    pub fn finish(&self) {
+        // Fails when the client is gone already.
+        let _gone = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
     fn poll_try_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WireClosed>> {
         loop {
             match self.stream.try_write(bytes) {

@@ -7,6 +7,7 @@
 mod actix_ws;
 mod decoder;
 mod direct;
+mod message;
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -76,6 +77,12 @@ impl Outgoing {
             (Self::Direct(wire), Incoming::Direct(incoming)) => {
                 let told = timeout(CLOSE_TIMEOUT, wire.close(reason)).await == Ok(Ok(()));
                 // Who closed first has nothing more to say (RFC 6455, section 7.1.1: the server ends the connection).
+                if told
+                    && matches!(reason, CloseReason::Protocol | CloseReason::NotText | CloseReason::TooBig)
+                {
+                    // Its answer could not be told from what it did wrong, so it is not waited for (section 7.1.7).
+                    wire.finish();
+                }
                 if told && reason != CloseReason::Client {
                     let _answered_or_late = timeout(LINGER, incoming.until_close()).await;
                 }
