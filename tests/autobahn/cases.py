@@ -19,7 +19,10 @@ GROUPS = (("1.*", "2.*", "3.*", "4.*", "5.*"), ("6.*",), ("7.*",), ("9.*", "10.*
 # The largest message of section 9.
 LARGEST = 16 * 1024 * 1024
 
-# How long the client waits for the server to end the connection once it is closed, which actix-http does late.
+# Seconds for one group of cases; it takes a minute.
+CLIENT_TIMEOUT = 600
+
+# Seconds: how long the client waits for the server to end the connection once it is closed, which actix-http does late.
 SERVER_CLOSES_WITHIN = 3
 
 # Python 2 finds packages with a common namespace only in a folder that it was told of this way.
@@ -69,7 +72,10 @@ def run(client, wire, cases, reports):
         }
         spec_file = reports / "spec.json"
         spec_file.write_text(json.dumps(spec))
-        subprocess.run([*client, str(spec_file)], check=True, stdout=log, stderr=log)
+        done = subprocess.run([*client, str(spec_file)], stdout=log, stderr=log, timeout=CLIENT_TIMEOUT)
+    if done.returncode != 0:
+        last = (reports / "client.log").read_text().strip().splitlines()[-1]
+        sys.exit(f"the client failed with {last!r}; cases are named like 6.* and 7.5.1. Its log: {log.name}")
     return json.loads((reports / "index.json").read_text())[wire]
 
 

@@ -44,7 +44,7 @@ install_packages() {
   work=$(mktemp -d)
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "pip==$pip"
   local install=("$python2" "$work/pip-$pip-py2.py3-none-any.whl/pip" --quiet --disable-pip-version-check
-    --no-python-version-warning install --no-deps --no-warn-conflicts --target "$packages")
+    --no-python-version-warning install --upgrade --no-deps --no-warn-conflicts --target "$packages")
   rm -rf "$packages"
   "${install[@]}" setuptools==44.1.1 wheel==0.37.1
   PYTHONPATH=$packages "${install[@]}" --no-build-isolation --requirement tests/autobahn/requirements.txt

@@ -153,18 +153,22 @@ async fn a_break_of_the_protocol_is_closed_with_1002() {
         ("a new message within another", [masked(TEXT, b"one"), message(TEXT, b"two")].concat()),
         ("a close frame of one byte", message(CLOSE, &[3])),
     ];
-    let count = breaks.len();
+    expect_all_closed(&node, breaks, 1002).await;
+}
+
+/// Each of these, sent alone, closes its socket with that code.
+async fn expect_all_closed(node: &Node, cases: Vec<(&str, Vec<u8>)>, code: u16) {
+    let count = cases.len();
     let mut failures = Vec::new();
-    for (name, bytes) in breaks {
+    for (name, bytes) in cases {
         let mut socket = RawSocket::connect(node.public, PATH).await;
         socket.send(&bytes).await;
         let end = tokio::time::timeout(SOON, tokio::spawn(async move { socket.close_code().await })).await;
-        match end {
-            Ok(Ok(1002)) => {}
-            other => failures.push(format!("- {name}: {other:?}")),
+        if !matches!(end, Ok(Ok(closed)) if closed == code) {
+            failures.push(format!("- {name}: {end:?}"));
         }
     }
-    assert!(failures.is_empty(), "not closed with 1002:\n{}", failures.join("\n"));
+    assert!(failures.is_empty(), "not closed with {code}:\n{}", failures.join("\n"));
     node.until_metric("relay_connections_closed_total", &[("reason", "protocol")], count as f64).await;
 }
 
@@ -184,18 +188,7 @@ async fn text_that_is_not_utf8_is_closed_with_1007() {
             [masked(TEXT, b"a"), message(0x0, b"\xc3"), message(TEXT, b"\xa9")].concat()
         }),
     ];
-    let count = cases.len();
-    let mut failures = Vec::new();
-    for (name, bytes) in cases {
-        let mut socket = RawSocket::connect(node.public, PATH).await;
-        socket.send(&bytes).await;
-        let end = tokio::time::timeout(SOON, tokio::spawn(async move { socket.close_code().await })).await;
-        if !matches!(end, Ok(Ok(1007))) {
-            failures.push(format!("- {name}: {end:?}"));
-        }
-    }
-    assert!(failures.is_empty(), "not closed with 1007:\n{}", failures.join("\n"));
-    node.until_metric("relay_connections_closed_total", &[("reason", "protocol")], count as f64).await;
+    expect_all_closed(&node, cases, 1007).await;
 }
 
 #[tokio::test]
