@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::drain::Lifecycle;
 use crate::http::admin::Admin;
 use crate::http::{BodyLimits, Public, PublishRate};
+use crate::hub::HeartbeatSettings;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeSettings};
@@ -191,7 +192,11 @@ fn node(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Node> {
         confirm_timeout: settings.publish.confirm_timeout,
         reconcile_interval: settings.reconcile_interval,
     };
-    Node::new(id, node_settings, broker, Arc::clone(metrics))
+    let heartbeat = HeartbeatSettings {
+        ping_interval: settings.websocket.ping_interval,
+        silence_limit: settings.websocket.silence_limit(),
+    };
+    Node::new(id, node_settings, heartbeat, broker, Arc::clone(metrics))
 }
 
 /// What other nodes see of this one: its host name, and its public port.

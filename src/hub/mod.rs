@@ -5,6 +5,7 @@
 
 mod delivery;
 mod frame;
+mod heartbeat;
 mod mailbox;
 mod outbox;
 mod shard;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::delivery::Delivery;
 pub use self::frame::{Frame, Refresh};
+pub use self::heartbeat::HeartbeatSettings;
 use self::mailbox::{Mail, Mailbox};
 pub use self::outbox::{Outbox, Pushed, Wire, WireClosed};
 pub use self::shard::{Seat, Shard};
@@ -25,6 +27,7 @@ use crate::metrics::Metrics;
 pub struct Hub {
     /// Each is owned by its shard and gone with it.
     mailboxes: Mutex<Vec<Weak<Mailbox>>>,
+    heartbeat: HeartbeatSettings,
     metrics: Arc<Metrics>,
 }
 
@@ -35,8 +38,8 @@ thread_local! {
 }
 
 impl Hub {
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { mailboxes: Mutex::default(), metrics })
+    pub fn new(heartbeat: HeartbeatSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { mailboxes: Mutex::default(), heartbeat, metrics })
     }
 
     /// The shard of the calling worker thread, started on first use. Needs a `LocalSet` around.
@@ -49,7 +52,7 @@ impl Hub {
             }
             let mailbox = Arc::new(Mailbox::default());
             self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&mailbox));
-            let shard = Shard::start(mailbox, Arc::clone(&self.metrics));
+            let shard = Shard::start(mailbox, self.heartbeat, Arc::clone(&self.metrics));
             shards.push((Arc::clone(self), Rc::downgrade(&shard)));
             shard
         })

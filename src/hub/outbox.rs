@@ -21,6 +21,9 @@ pub trait Wire {
 
     /// Ready when nothing is left of what was handed over.
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>>;
+
+    /// Hands a ping to the socket, as [`Wire::poll_send`] does a frame.
+    fn poll_ping(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>>;
 }
 
 /// The socket takes no more frames; its task is about to end.
@@ -48,17 +51,26 @@ pub struct Outbox<W: Wire + ?Sized> {
     /// The newest position pushed; keeps a replay or a reconcile from telling twice.
     told: Cell<Option<Position>>,
     blocked_since: Cell<Option<Instant>>,
+    /// Frames heard since the last look, and looks at which there were none.
+    heard: Cell<u32>,
+    silent_looks: Cell<u32>,
+    /// When the client's leave to listen ends; None = never.
+    pub expires_at: Option<Instant>,
     close: Cell<Option<CloseReason>>,
     wake: Notify,
     wire: W,
 }
 
 impl<W: Wire> Outbox<W> {
-    pub fn new(wire: W) -> Self {
+    pub fn new(wire: W, expires_at: Option<Instant>) -> Self {
         Self {
             slot: RefCell::new(None),
             told: Cell::new(None),
             blocked_since: Cell::new(None),
+            heard: Cell::new(0),
+            // One before zero, as the first look may come at once.
+            silent_looks: Cell::new(u32::MAX),
+            expires_at,
             close: Cell::new(None),
             wake: Notify::new(),
             wire,
@@ -107,6 +119,26 @@ impl<W: Wire + ?Sized> Outbox<W> {
             self.blocked_since.set(Some(Instant::now()));
         }
         self.wake.notify_one();
+    }
+
+    /// Pings the client, if the socket takes it: one too busy for a ping has a client that reads nothing, and its
+    /// silence will end it.
+    pub fn ping(&self) {
+        let _sent_or_busy = self.wire.poll_ping(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// The client sent a frame. Answers how many that makes since the last look: across a look, twice as many can come
+    /// in a second.
+    pub fn hear(&self) -> u32 {
+        self.heard.set(self.heard.get().saturating_add(1));
+        self.heard.get()
+    }
+
+    /// For how many whole seconds nothing was heard. Called once a second.
+    pub fn seconds_silent(&self) -> u64 {
+        let silent = if self.heard.replace(0) > 0 { 0 } else { self.silent_looks.get().wrapping_add(1) };
+        self.silent_looks.set(silent);
+        u64::from(silent)
     }
 
     /// Asks the connection's task to close. The first reason given stands.
@@ -175,6 +207,10 @@ mod tests {
         fn poll_flush(&self, _: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
             Poll::Ready(Ok(()))
         }
+
+        fn poll_ping(&self, _: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn flush(outbox: &Outbox<TestWire>) -> Poll<Result<bool, WireClosed>> {
@@ -186,7 +222,7 @@ mod tests {
         let frame = |revision: &str| Frame::refresh(crate::room::Revision::parse(revision).ok().as_ref());
         let epoch = Epoch::random();
         let at = |generation| Some(Position { epoch, generation });
-        let outbox = Outbox::new(TestWire::default());
+        let outbox = Outbox::new(TestWire::default(), None);
         assert_eq!(outbox.push(at(1), &frame("1")), Pushed::Sent);
         assert_eq!(outbox.push(at(1), &frame("1")), Pushed::Known);
         outbox.wire().busy.set(true);
@@ -203,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_first_reason_to_close_stands() {
-        let outbox = Outbox::new(TestWire::default());
+        let outbox = Outbox::new(TestWire::default(), None);
         outbox.ask_to_close(CloseReason::Drain);
         outbox.ask_to_close(CloseReason::Slow);
         assert_eq!(outbox.asked_to_close(), Some(CloseReason::Drain));

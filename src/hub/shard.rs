@@ -14,6 +14,7 @@ use tokio::task::{spawn_local, unconstrained, yield_now};
 
 use super::delivery::Delivery;
 use super::frame::{Frame, Refresh};
+use super::heartbeat::{Heartbeat, HeartbeatSettings};
 use super::mailbox::{Mail, Mailbox};
 use super::outbox::{Outbox, Pushed, Wire};
 use crate::close::CloseReason;
@@ -30,6 +31,7 @@ pub struct Shard {
     rooms: RefCell<HashMap<RoomId, Slab<AnyOutbox>>>,
     /// Set once all are asked to close: who joins now is asked at once.
     closing: Cell<Option<CloseReason>>,
+    heartbeat: Heartbeat,
     mailbox: Arc<Mailbox>,
     metrics: Arc<Metrics>,
 }
@@ -39,11 +41,22 @@ pub struct Shard {
 pub struct Seat {
     room: RoomId,
     key: usize,
+    heartbeat_key: usize,
 }
 
 impl Shard {
-    pub(super) fn start(mailbox: Arc<Mailbox>, metrics: Arc<Metrics>) -> Rc<Self> {
-        let shard = Rc::new(Self { rooms: RefCell::default(), closing: Cell::new(None), mailbox, metrics });
+    pub(super) fn start(
+        mailbox: Arc<Mailbox>,
+        heartbeat: HeartbeatSettings,
+        metrics: Arc<Metrics>,
+    ) -> Rc<Self> {
+        let shard = Rc::new(Self {
+            rooms: RefCell::default(),
+            closing: Cell::new(None),
+            heartbeat: Heartbeat::new(heartbeat),
+            mailbox,
+            metrics,
+        });
         // Tokio's cooperative budget would answer Pending to all sends after the first 128 of a loop.
         let running = spawn_local(unconstrained(Rc::clone(&shard).run()));
         spawn_local(async move {
@@ -60,15 +73,17 @@ impl Shard {
         if let Some(reason) = self.closing.get() {
             outbox.ask_to_close(reason);
         }
+        let heartbeat_key = self.heartbeat.add(Rc::clone(&outbox));
         let mut rooms = self.rooms.borrow_mut();
         let key = match rooms.get_mut(room) {
             Some(members) => members.insert(outbox),
             None => rooms.entry(room.clone()).or_default().insert(outbox),
         };
-        Seat { room: room.clone(), key }
+        Seat { room: room.clone(), key, heartbeat_key }
     }
 
     pub fn leave(&self, seat: &Seat) {
+        self.heartbeat.remove(seat.heartbeat_key);
         let mut rooms = self.rooms.borrow_mut();
         if let Some(members) = rooms.get_mut(&seat.room) {
             members.try_remove(seat.key);
@@ -79,6 +94,10 @@ impl Shard {
     }
 
     async fn run(self: Rc<Self>) {
+        tokio::join!(self.run_mail(), self.heartbeat.run());
+    }
+
+    async fn run_mail(self: &Rc<Self>) {
         loop {
             for mail in self.mailbox.take().await {
                 match mail {

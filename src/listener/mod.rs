@@ -27,6 +27,10 @@ use crate::http::unheard::{self, Unheard};
 use crate::http::{self, Public};
 use crate::metrics::Metrics;
 
+/// By how much longer than the heartbeat the kernel waits for a dead client, so that the heartbeat, which looks once a
+/// second, is first to say why.
+const HEARTBEAT_MARGIN: Duration = Duration::from_secs(2);
+
 /// Handshakes the kernel keeps for us while a worker is busy; a storm of reconnects needs more than the usual 128.
 const BACKLOG: i32 = 4096;
 
@@ -58,7 +62,7 @@ pub fn serve_public(
     let taken = Connections {
         address,
         head_timeout: settings.server.request_head_timeout,
-        silence: settings.websocket.silence_limit(),
+        silence: settings.websocket.silence_limit() + HEARTBEAT_MARGIN,
         metrics: Arc::clone(&public.metrics),
     };
     let server = Server::build()

@@ -26,7 +26,7 @@ use self::rooms::{Ages, Head, Rooms, Turn};
 use self::waiting::Waiting;
 use crate::broker::{About, Broker, BrokerStatus, Confirmation, LinkState, NodeId, NodeRecord};
 use crate::close::CloseReason;
-use crate::hub::{Delivery, Hub, Outbox, Pushed, Seat, Shard, Wire};
+use crate::hub::{Delivery, HeartbeatSettings, Hub, Outbox, Pushed, Seat, Shard, Wire};
 use crate::metrics::{Metrics, Outcome};
 use crate::room::{Position, RoomId};
 
@@ -68,6 +68,7 @@ impl Node {
     pub fn new(
         id: NodeId,
         settings: NodeSettings,
+        heartbeat: HeartbeatSettings,
         broker: Arc<dyn Broker>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -75,7 +76,7 @@ impl Node {
             id,
             settings,
             broker,
-            hub: Hub::new(Arc::clone(&metrics)),
+            hub: Hub::new(heartbeat, Arc::clone(&metrics)),
             metrics,
             rooms: Rooms::default(),
             waiting: Waiting::default(),

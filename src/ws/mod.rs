@@ -7,7 +7,7 @@ mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use actix_http::RequestHead;
 use actix_http::ws::verify_handshake;
@@ -15,7 +15,6 @@ use actix_web::http::header::HeaderValue;
 use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use ipnet::IpNet;
-use tokio::time::Instant;
 
 use self::admission::{Admission, Permit};
 pub use self::client_address::client_address;
@@ -142,14 +141,13 @@ impl Gate {
     }
 
     fn serve(&self, admitted: Admitted, outgoing: Outgoing, incoming: Incoming, shard: &Rc<Shard>) {
-        let outbox = Rc::new(Outbox::new(outgoing));
+        let outbox = Rc::new(Outbox::new(outgoing, admitted.expires_at));
         let connection = Connection {
             membership: self.node.join(shard, admitted.room, &outbox),
             outbox,
             incoming,
             permit: admitted.permit,
-            expires_at: admitted.expires_at,
-            settings: Arc::clone(&self.settings),
+            frame_limit: self.settings.max_frames_per_second,
             metrics: Arc::clone(&self.metrics),
         };
         actix_web::rt::spawn(connection.run());

@@ -53,16 +53,16 @@ impl Wire for Outgoing {
             Self::Direct(wire) => wire.poll_flush(cx),
         }
     }
-}
 
-impl Outgoing {
-    pub fn poll_ping(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
+    fn poll_ping(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
         match self {
             Self::ActixWs(wire) => wire.poll_ping(cx),
             Self::Direct(wire) => wire.poll_ping(cx),
         }
     }
+}
 
+impl Outgoing {
     pub fn poll_pong(&self, cx: &mut Context<'_>, payload: &Bytes) -> Poll<Result<(), WireClosed>> {
         match self {
             Self::ActixWs(wire) => wire.poll_pong(cx, payload),
