@@ -163,6 +163,11 @@ fn frames_mean_the_same_in_pieces_and_are_kept_only_up_to_the_limit() {
 }
 
 #[test]
+fn text_in_fragments_is_taken_if_all_of_it_is_text() {
+    holds("client_messages");
+}
+
+#[test]
 fn a_close_frame_is_taken_only_as_the_protocol_allows() {
     holds("client_close");
 }

@@ -4,6 +4,7 @@
 
 pub mod client_close;
 pub mod client_frames;
+pub mod client_messages;
 pub mod forwarded_for;
 pub mod keys_file;
 pub mod oidc_rules;
@@ -30,6 +31,7 @@ pub struct Target {
 pub const ALL: &[Target] = &[
     Target { name: "client_close", check: client_close::check, max_bytes: 200 },
     Target { name: "client_frames", check: client_frames::check, max_bytes: 600 },
+    Target { name: "client_messages", check: client_messages::check, max_bytes: 600 },
     Target { name: "forwarded_for", check: forwarded_for::check, max_bytes: 300 },
     Target { name: "keys_file", check: keys_file::check, max_bytes: 800 },
     Target { name: "oidc_rules", check: oidc_rules::check, max_bytes: 800 },
