@@ -27,6 +27,10 @@ type AnyOutbox = Rc<Outbox<dyn Wire>>;
 /// Slices a spread action is cut into are this far apart.
 const SPREAD_STEP: Duration = Duration::from_millis(100);
 
+/// Sockets written in one go, about a millisecond's work: then the worker looks after its other tasks, so that a
+/// publish need not wait for the broadcast of another one to end.
+const SLICE: usize = 256;
+
 pub struct Shard {
     rooms: RefCell<HashMap<RoomId, Slab<AnyOutbox>>>,
     /// Set once all are asked to close: who joins now is asked at once.
@@ -102,10 +106,7 @@ impl Shard {
             for mail in self.mailbox.take().await {
                 match mail {
                     Mail::Deliver(delivery) => {
-                        self.deliver(&delivery);
-                        // The wires' own tasks, woken by the loop, write before this one goes on: a confirmation
-                        // says what was done, not what will be.
-                        yield_now().await;
+                        self.deliver(&delivery).await;
                         drop(delivery);
                     }
                     Mail::RefreshAll { spread } => {
@@ -124,14 +125,27 @@ impl Shard {
         }
     }
 
-    fn deliver(&self, delivery: &Delivery) {
+    /// Pushes slice by slice. Who joins or leaves meanwhile is told by the room's head, or needs to be told nothing.
+    async fn deliver(&self, delivery: &Delivery) {
+        let mut slices = (0_usize..).step_by(SLICE);
+        while slices.next().is_some_and(|first| self.deliver_slice(delivery, first)) {
+            // The wires' own tasks, woken by the loop, write before this one goes on: a confirmation says what was
+            // done, not what will be.
+            yield_now().await;
+        }
+    }
+
+    /// Pushes to the places of one slice. False if there are none.
+    fn deliver_slice(&self, delivery: &Delivery, first: usize) -> bool {
         let rooms = self.rooms.borrow();
         let Refresh { publication, frame } = &*delivery.refresh;
-        let Some(members) = rooms.get(&publication.room) else {
-            return;
+        let Some(members) = rooms.get(&publication.room).filter(|members| first < members.capacity()) else {
+            return false;
         };
-        let pushes = members.iter().map(|(_, outbox)| outbox.push(Some(publication.position), frame));
+        let outboxes = (first..members.capacity().min(first + SLICE)).filter_map(|key| members.get(key));
+        let pushes = outboxes.map(|outbox| outbox.push(Some(publication.position), frame));
         delivery.add_connections(count(&self.metrics, delivery.outcome, pushes));
+        true
     }
 
     /// Acts on every connection of now, in random order, in even slices over `window`.
