@@ -13,7 +13,8 @@
 //! # The layout
 //!
 //! ```text
-//! main -> cli -> app -> listener -> { http, ws, drain } -> { access, node } -> { broker, hub } -> { room, close, backoff }
+//! main -> cli -> app -> listener -> { http, ws, drain } -> { access, node } -> { broker, hub }
+//!      -> { room, scope, close, backoff, capacity }
 //! ```
 //!
 //! Arrows are imports; there are no others, but for `http`, which hands upgrades to `ws`, both of which ask `drain`
@@ -29,8 +30,9 @@
 //! by the same road. Its hub hands it once to each worker, whose shard writes it to the sockets of the room. Each node
 //! confirms so many sockets; the publisher's answer adds the confirmations up.
 //!
-//! **Connect.** [`ws::Gate`], and [`access`] where tokens are asked for, refuse before the upgrade, with a plain status. A connection is seated first, then the
-//! room's head is looked at: what is published in between comes twice or once, never not at all.
+//! **Connect.** [`ws::Gate`], and [`access`] where tokens are asked for, refuse before the upgrade, with a plain status.
+//! A connection is seated first, then the room's head is looked at: what is published in between comes twice or once,
+//! never not at all.
 //!
 //! **Drain.** See [`drain`].
 //!

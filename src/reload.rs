@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -22,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the files held, in their order; an error says which one cannot be read.
 type Contents = Result<Vec<Vec<u8>>, String>;
+
+/// Tells contents apart without keeping them: they may be secrets.
+type Fingerprint = Result<[u8; 32], String>;
 
 /// Which further files the content of the first one names.
 type Named = dyn Fn(&[u8]) -> Vec<PathBuf> + Send + Sync;
@@ -42,9 +47,9 @@ struct State<T> {
     loaded_at: SystemTime,
     error: Option<String>,
     /// The contents that were judged last, good or bad.
-    judged: Contents,
+    judged: Fingerprint,
     /// The contents at the last look.
-    seen: Contents,
+    seen: Fingerprint,
 }
 
 /// What `/status` tells of a watched file.
@@ -78,13 +83,8 @@ impl<T> Reloaded<T> {
     ) -> Result<Arc<Self>, String> {
         let contents = read(&files, &named)?;
         let value = Arc::new(parse(&contents)?);
-        let state = State {
-            value,
-            loaded_at: SystemTime::now(),
-            error: None,
-            judged: Ok(contents.clone()),
-            seen: Ok(contents),
-        };
+        let seen = fingerprint(&Ok(contents));
+        let state = State { value, loaded_at: SystemTime::now(), error: None, judged: seen.clone(), seen };
         let (named, parse) = (Box::new(named), Box::new(parse));
         Ok(Arc::new(Self { name, files, named, parse, state: Mutex::new(state) }))
     }
@@ -109,15 +109,19 @@ pub trait Watched: Send + Sync {
 impl<T: Send + Sync> Watched for Reloaded<T> {
     fn look(&self, at_once: bool, metrics: &Metrics) {
         let contents = read(&self.files, &self.named);
+        let now = fingerprint(&contents);
         let mut state = self.state();
-        let settled = at_once || contents == state.seen;
-        let is_news = contents != state.judged;
-        state.seen.clone_from(&contents);
+        let settled = at_once || now == state.seen;
+        let is_news = now != state.judged;
+        state.seen.clone_from(&now);
         if !settled || !is_news {
             return;
         }
-        let parsed = contents.as_ref().map_err(Clone::clone).and_then(|contents| (self.parse)(contents));
-        state.judged = contents;
+        // Not while the lock is held: requests ask for the value in force.
+        drop(state);
+        let parsed = contents.and_then(|contents| (self.parse)(&contents));
+        let mut state = self.state();
+        state.judged = now;
         let (name, files) = (self.name.label(), &self.files);
         metrics.reloaded(self.name, parsed.is_ok());
         match parsed {
@@ -157,6 +161,15 @@ fn read(files: &[PathBuf], named: &Named) -> Contents {
     Ok(contents)
 }
 
+fn fingerprint(contents: &Contents) -> Fingerprint {
+    let mut digest = Sha256::new();
+    for content in contents.as_ref().map_err(Clone::clone)? {
+        digest.update(content.len().to_le_bytes());
+        digest.update(content);
+    }
+    Ok(digest.finalize().into())
+}
+
 /// Everything that is read again while the node runs.
 #[derive(Default)]
 pub struct Reloads {
@@ -173,7 +186,7 @@ impl Reloads {
     }
 
     /// Looks after the files until dropped. SIGHUP has them all looked at, and never ends the process.
-    pub async fn run(&self, metrics: &Metrics) {
+    pub async fn run(&self, metrics: &Arc<Metrics>) {
         let mut hangups = signal(SignalKind::hangup())
             .inspect_err(|error| warn!(%error, "SIGHUP cannot be heard; files are still looked at"))
             .ok();
@@ -189,7 +202,11 @@ impl Reloads {
                 () = sleep(INTERVAL) => false,
             };
             for watched in &self.watched {
-                watched.look(at_once, metrics);
+                let (watched, metrics) = (Arc::clone(watched), Arc::clone(metrics));
+                // A file on a disk that hangs must not hold up what else runs on this thread.
+                if let Err(error) = spawn_blocking(move || watched.look(at_once, &metrics)).await {
+                    error!(%error, "a watched file could not be looked at");
+                }
             }
         }
     }

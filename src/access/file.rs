@@ -37,6 +37,11 @@ pub fn from_toml<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     // The error's own text would show the line, and so perhaps a secret.
     toml::from_str(text).map_err(|error| {
         let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-        format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+        // Nor may the value that was not expected be repeated.
+        let what = match error.message().rsplit_once(", expected ") {
+            Some((found, expected)) if found.starts_with("invalid ") => format!("must be {expected}"),
+            _ => error.message().to_owned(),
+        };
+        format!("line {}: {what}", before.matches('\n').count() + 1)
     })
 }

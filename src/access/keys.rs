@@ -139,6 +139,9 @@ impl KeyEntry {
         let mut problems = Vec::new();
         let mut note = |problem: String| problems.push(problem);
         let publisher = Publisher::parse(&self.id).map_err(|error| note(format!("id {error}"))).ok();
+        if self.id == "default" || ["oidc:", "webhook:"].iter().any(|kind| self.id.starts_with(kind)) {
+            note("id is one that the relay gives itself".to_owned());
+        }
         let digest = digest(self.secret.as_deref(), self.sha256.as_deref()).map_err(&mut note).ok();
         if self.rooms.is_empty() {
             note("rooms is empty; name the rooms it may publish to, or \"*\"".to_owned());
@@ -251,6 +254,23 @@ mod tests {
         assert!(!problem.contains("hunter2"));
         let unknown = super::KeyRing::parse(entry("room = \"hunter2\"").as_bytes()).unwrap_err();
         assert!(unknown.contains("unknown field `room`") && !unknown.contains("hunter2"), "{unknown}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_not_repeated() {
+        for file in ["key = \"hunter2\"", &entry("secret = 1234567890123456")] {
+            let problem = problem(file);
+            assert!(problem.contains("must be"), "{problem}");
+            assert!(!problem.contains("hunter2") && !problem.contains("123456"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_the_relay_gives_itself_is_refused() {
+        for id in ["default", "oidc:flags", "webhook:site"] {
+            let file = entry(&format!("secret = {SECRET:?}")).replace("\"ci\"", &format!("{id:?}"));
+            assert!(problem(&file).contains("gives itself"), "{id}");
+        }
     }
 
     #[test]

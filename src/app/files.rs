@@ -38,7 +38,7 @@ impl Files {
         match (access, webhooks, certificate) {
             (Ok(access), Ok(webhooks), Ok(certificate)) => {
                 let body_limit_bytes = settings.webhooks.body_limit_bytes;
-                let webhooks = webhooks.map(|webhooks| Expected { webhooks, body_limit_bytes });
+                let webhooks = webhooks.map(|webhooks| Expected::new(webhooks, body_limit_bytes));
                 let (access, reloads) = (Arc::new(access), Arc::new(reloads));
                 Ok(Self { access, issuers, webhooks, certificate, reloads })
             }

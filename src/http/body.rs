@@ -1,5 +1,6 @@
 //! Reading a request's body, up to a limit, and what a publish says in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
@@ -8,6 +9,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::Settings;
@@ -20,6 +22,8 @@ pub enum BodyError {
     TooSlow,
     /// The client broke off, or its framing is wrong.
     Broken,
+    /// Too much of others is held already.
+    NoRoom,
 }
 
 /// What a body may be.
@@ -43,20 +47,46 @@ impl BodyError {
             Self::TooLarge => format!("The body is larger than {} bytes.", limits.bytes),
             Self::TooSlow => format!("The body did not arrive within {} s.", limits.timeout.as_secs()),
             Self::Broken => "The body did not arrive whole.".to_owned(),
+            Self::NoRoom => "Too many bodies are on their way, try again.".to_owned(),
         }
     }
 }
 
 pub async fn read(payload: &mut web::Payload, limits: BodyLimits) -> Result<Bytes, BodyError> {
-    timeout(limits.timeout, collect(payload, limits.bytes)).await.unwrap_or(Err(BodyError::TooSlow))
+    let body = collect(payload, limits.bytes, |_| true);
+    timeout(limits.timeout, body).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-async fn collect(payload: &mut web::Payload, limit: usize) -> Result<Bytes, BodyError> {
+/// The same, out of a budget of bytes that all who call this share. What was taken is given back with the permit.
+pub async fn read_out_of(
+    budget: &Arc<Semaphore>,
+    payload: &mut web::Payload,
+    limits: BodyLimits,
+) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), BodyError> {
+    let mut held = Vec::new();
+    // As the bytes come in: what is only announced takes nothing from others.
+    let body = collect(payload, limits.bytes, |bytes| {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = Arc::clone(budget).try_acquire_many_owned(bytes);
+        permit.map(|permit| held.push(permit)).is_ok()
+    });
+    let body = timeout(limits.timeout, body).await.unwrap_or(Err(BodyError::TooSlow))?;
+    Ok((body, held))
+}
+
+async fn collect(
+    payload: &mut web::Payload,
+    limit: usize,
+    mut take: impl FnMut(usize) -> bool,
+) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
         if body.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge);
+        }
+        if !take(chunk.len()) {
+            return Err(BodyError::NoRoom);
         }
         body.extend_from_slice(&chunk);
     }

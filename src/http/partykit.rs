@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::Public;
 use super::body::{self, BodyError};
 use super::credentials;
+use super::held::until_answered;
 use super::problem::RETRY_AFTER_SECONDS;
 use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
@@ -102,12 +103,12 @@ pub async fn connect(
     public: &Public,
     shard: &Rc<Shard>,
 ) -> HttpResponse {
-    let upgraded = admit(request.head(), room, public)
-        .await
-        .map(|admitted| public.gate.upgrade(admitted, request, payload, shard));
-    match upgraded {
-        Ok(answer) => answer.unwrap_or_else(|error| error.error_response()),
-        Err(refused) => refused.into_response(),
+    match admit(request.head(), room, public).await {
+        Ok(admitted) => public
+            .gate
+            .upgrade(admitted, request, payload, shard)
+            .unwrap_or_else(|error| error.error_response()),
+        Err(refused) => until_answered(payload, refused.into_response()),
     }
 }
 
@@ -212,6 +213,7 @@ async fn read_publish(
             BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
             BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         };
         refused(status, error.detail(limits))
     })?;

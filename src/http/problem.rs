@@ -23,6 +23,7 @@ pub enum Code {
     InvalidParameter,
     Timeout,
     RateLimited,
+    Full,
     BrokerUnavailable,
     IssuerUnavailable,
 }
@@ -38,7 +39,7 @@ impl Code {
             Self::InvalidBody | Self::InvalidRoom | Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::BrokerUnavailable | Self::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::BrokerUnavailable | Self::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -79,7 +80,7 @@ impl Problem {
             Code::Unauthorized => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            Code::BrokerUnavailable | Code::IssuerUnavailable | Code::RateLimited => {
+            Code::Full | Code::BrokerUnavailable | Code::IssuerUnavailable | Code::RateLimited => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string()));
             }
             _ => {}

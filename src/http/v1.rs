@@ -88,7 +88,7 @@ pub fn refuse(problem: Problem, api: Api, public: &Public) -> HttpResponse {
     let result = match problem.code {
         Code::Unauthorized => PublishResult::Unauthorized,
         Code::Forbidden => PublishResult::Forbidden,
-        Code::IssuerUnavailable => PublishResult::Unavailable,
+        Code::IssuerUnavailable | Code::Full => PublishResult::Unavailable,
         Code::RateLimited => PublishResult::RateLimited,
         _ => PublishResult::Invalid,
     };
@@ -182,14 +182,17 @@ pub fn parse_room(room: Option<&str>, public: &Public) -> Result<RoomId, Problem
 }
 
 pub async fn read_body(payload: &mut web::Payload, limits: BodyLimits) -> Result<Bytes, Problem> {
-    body::read(payload, limits).await.map_err(|error| {
-        let code = match error {
-            BodyError::TooLarge => Code::BodyTooLarge,
-            BodyError::TooSlow => Code::Timeout,
-            BodyError::Broken => Code::InvalidBody,
-        };
-        Problem::new(code, error.detail(limits))
-    })
+    body::read(payload, limits).await.map_err(|error| no_body(&error, limits))
+}
+
+pub fn no_body(error: &BodyError, limits: BodyLimits) -> Problem {
+    let code = match error {
+        BodyError::TooLarge => Code::BodyTooLarge,
+        BodyError::TooSlow => Code::Timeout,
+        BodyError::Broken => Code::InvalidBody,
+        BodyError::NoRoom => Code::Full,
+    };
+    Problem::new(code, error.detail(limits))
 }
 
 fn unavailable(error: &BrokerError) -> Problem {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tracing::info;
 
-use super::body::BodyLimits;
+use super::body::{self, BodyLimits};
 use super::problem::{Code, Problem};
 use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
@@ -24,10 +25,21 @@ use crate::room::{RoomId, Timestamp};
 /// GitHub and GitLab wait 10 seconds for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// Bytes of bodies that are held at once before it is known who sent them: anyone can send a megabyte.
+const UNPROVEN_BYTES: usize = 64 << 20;
+
 /// The webhooks that are expected.
 pub struct Expected {
-    pub webhooks: Arc<Reloaded<Webhooks>>,
-    pub body_limit_bytes: usize,
+    webhooks: Arc<Reloaded<Webhooks>>,
+    body_limit_bytes: usize,
+    unproven: Arc<Semaphore>,
+}
+
+impl Expected {
+    pub fn new(webhooks: Arc<Reloaded<Webhooks>>, body_limit_bytes: usize) -> Self {
+        let unproven = Arc::new(Semaphore::new(UNPROVEN_BYTES.max(body_limit_bytes)));
+        Self { webhooks, body_limit_bytes, unproven }
+    }
 }
 
 /// A delivery that was believed, and what becomes of it.
@@ -78,17 +90,22 @@ async fn receive(
     };
     let claim = Claim::read(kind, &header, Timestamp::now()).map_err(|refused| unauthorized(&refused))?;
     let limits = BodyLimits { bytes: expected.body_limit_bytes, ..public.body_limits };
-    let body = v1::read_body(payload, limits).await?;
+    let read = body::read_out_of(&expected.unproven, payload, limits).await;
+    let (body, unproven) = read.map_err(|error| v1::no_body(&error, limits))?;
     let webhooks = expected.webhooks.current();
     let sender = webhooks.sender(kind, &claim, &body).map_err(|refused| unauthorized(&refused))?;
+    drop(unproven);
     let room = v1::parse_room(room, public)?;
     may_publish(&sender, &room)?;
-    if !public.publish_rate.allows(&sender.webhook.grant.publisher) {
-        return Err(Problem::new(Code::RateLimited, TOO_MANY));
-    }
     let payload = Payload::parse(header(header::CONTENT_TYPE.as_str()), &body)
         .map_err(|error| Problem::new(Code::InvalidBody, format!("Signed well, but {error}.")))?;
-    Ok(judge(&sender, &claim, room, &payload, public))
+    let outcome = judge(&sender, &claim, room, &payload, public);
+    // Senders tell of much that means no refresh; it must not take the place of what does.
+    if matches!(outcome, Outcome::Publish(_)) && !public.publish_rate.allows(&sender.webhook.grant.publisher)
+    {
+        return Err(Problem::new(Code::RateLimited, TOO_MANY));
+    }
+    Ok(outcome)
 }
 
 fn unauthorized(refused: &Refused) -> Problem {

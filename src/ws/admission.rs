@@ -52,9 +52,6 @@ impl Admission {
 
     /// Takes a place for a client at `address`, or says which limit is reached.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
-        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
-            return Err(Refusal::Rate);
-        }
         let mut open = self.open();
         if open.total >= self.limit {
             return Err(Refusal::Full);
@@ -66,6 +63,12 @@ impl Admission {
         open.total += 1;
         drop(open);
         Ok(Permit { admission: Arc::clone(self), address, room: None })
+    }
+
+    /// Takes one of this second's upgrades.
+    pub fn begin(&self) -> Result<(), Refusal> {
+        let within = self.rate.as_ref().is_none_or(|rate| rate.check().is_ok());
+        if within { Ok(()) } else { Err(Refusal::Rate) }
     }
 
     /// Places taken.

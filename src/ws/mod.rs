@@ -102,6 +102,8 @@ impl Gate {
             return Err(Refusal::BadRequest);
         }
         permit.enter(&room)?;
+        // Last: a client whose handshakes are refused takes none of the others' upgrades.
+        self.admission.begin()?;
         Ok(Admitted { permit, room, expires_at: None })
     }
 

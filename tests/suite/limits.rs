@@ -188,9 +188,24 @@ async fn a_body_without_end_ends_soon_after_the_answer() {
     let refused =
         "POST /v1/rooms/featurevisor/refresh HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     let read_by_nobody = format!("GET {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for request in [refused, &read_by_nobody] {
+    let no_handshake =
+        read_by_nobody.replace("\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    for request in [refused, &read_by_nobody, &no_handshake] {
         let mut hose = Hose::connect(node.public).await;
         hose.send(request.as_bytes()).await;
         hose.dribble(b"1\r\n \r\n", SOON).await;
     }
+}
+
+#[tokio::test]
+async fn an_address_over_its_own_limit_takes_no_upgrades_of_others() {
+    let setup = Setup::memory()
+        .set("server.handshakes_per_second", 5)
+        .set("server.allowed_origins", "https://a.example");
+    let node = setup.start().await;
+    for _ in 0..50 {
+        let foreign = Request::get(PATH).upgrade().header("Origin", "https://b.example");
+        foreign.send(node.public).await.expect_sentence(403);
+    }
+    node.connect("featurevisor").await.expect_alive().await;
 }

@@ -120,8 +120,9 @@ impl<'a> Claim<'a> {
         let (proofs, event, delivery) = match kind {
             Kind::Github => (vec![github(header)?], Some("x-github-event"), ["x-github-delivery"].as_slice()),
             Kind::Gitlab => {
-                // Not X-Gitlab-Event-UUID, which several events can share.
-                (gitlab(header, now)?, Some("x-gitlab-event"), ["idempotency-key", "webhook-id"].as_slice())
+                // The signed one first: the other could be changed to have a delivery taken for a new one. Not
+                // X-Gitlab-Event-UUID, which several events can share.
+                (gitlab(header, now)?, Some("x-gitlab-event"), ["webhook-id", "idempotency-key"].as_slice())
             }
             Kind::Standard => (vec![message(header, now)?], None, ["webhook-id"].as_slice()),
         };
