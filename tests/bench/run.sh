@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the same scenarios of `refresh-relay bench` against this relay and its peers, and prints one table. It installs the
 # peers from package registries first. See README.md beside this file.
-#   tests/bench/run.sh                                                all of it; an hour and more
+#   tests/bench/run.sh                                                all of it; two hours
 #   tests/bench/run.sh --connections 500 --runs 1 relay nchan         a first look
 #   tests/bench/run.sh --serve nchan                                  starts it, and prints how to load it
 # The program is RELAY_BINARY, or is built.
