@@ -1,6 +1,5 @@
-"""The slopes in deploy/sizing.md: what a node and a publish ask of Redis, and what a socket takes, its kernel memory included.
+"""The slopes in deploy/sizing.md: what a node and a publish ask of Redis, and what the kernel holds for a socket.
 
-    tests/bench/run.sh --help    # builds the program, if RELAY_BINARY does not name it
     python3 tests/bench/slopes.py target/release/refresh-relay
 """
 
@@ -8,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,11 +26,11 @@ def main(program):
         with open(key_file, "w") as file:
             file.write(KEY)
         for nodes in (1, 2, 4):
-            with redis(folder) as url, cluster(program, url, nodes) as publics:
-                redis_load(url, publics)
+            with redis(folder) as url, cluster(program, {"RELAY_REDIS__URL": url}, nodes) as running:
+                redis_load(url, [public for public, _ in running])
         for wire in ("direct", "actix-ws"):
-            with cluster(program, None, 1, {"RELAY_WEBSOCKET__WIRE": wire, "RELAY_SERVER__WORKERS": "2"}) as publics:
-                socket_memory(program, publics[0], key_file, wire)
+            with cluster(program, {"RELAY_WEBSOCKET__WIRE": wire, "RELAY_SERVER__WORKERS": "2"}, 1) as running:
+                kernel_share(program, running[0], key_file, wire)
 
 
 def redis_load(url, publics):
@@ -57,9 +57,11 @@ def per(counts, total):
     return ", ".join(f"{name} {count / total:.2f}" for name, count in sorted(counts.items()) if count / total >= 0.05)
 
 
-def socket_memory(program, public, key_file, wire):
+def kernel_share(program, node, key_file, wire):
+    public, pid = node
     before = kernel_memory()
-    command = [program, "bench", "idle", "--url", f"http://{public}", "--key-file", key_file, "--connections", str(SOCKETS), "--duration", "10"]
+    command = [program, "bench", "idle", "--url", f"http://{public}", "--key-file", key_file, "--server-pid", str(pid)]
+    command += ["--connections", str(SOCKETS), "--duration", "10"]
     load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     time.sleep(7)
     # Both ends of each connection are here.
@@ -104,15 +106,13 @@ def redis(folder):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 @contextlib.contextmanager
-def cluster(program, url, count, settings=None):
+def cluster(program, settings, count):
     env = {
         "PATH": os.environ["PATH"],
         "RELAY_SERVER__BIND": "127.0.0.1:0",
@@ -121,12 +121,10 @@ def cluster(program, url, count, settings=None):
         "RELAY_LOG__FORMAT": "json",
         "RELAY_DRAIN__NOTICE_SECONDS": "0",
         "RELAY_DRAIN__SPREAD_SECONDS": "0",
-    } | (settings or {})
-    if url:
-        env["RELAY_REDIS__URL"] = url
+    } | settings
     processes = [subprocess.Popen([program, "serve"], env=env, stderr=subprocess.PIPE, text=True) for _ in range(count)]
     try:
-        yield [listening(process) for process in processes]
+        yield [(listening(process), process.pid) for process in processes]
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
@@ -142,4 +140,6 @@ def listening(process):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     main(sys.argv[1])

@@ -88,8 +88,7 @@ fn proven(kind: Kind, headers: &Headers, body: &[u8]) -> bool {
             names_good("x-github-delivery") && hex == hex::encode(hmac(GITHUB.as_bytes(), body))
         }
         Kind::Gitlab => {
-            let delivery =
-                if headers.contains_key("idempotency-key") { "idempotency-key" } else { "webhook-id" };
+            let delivery = if headers.contains_key("webhook-id") { "webhook-id" } else { "idempotency-key" };
             names_good(delivery) && get("x-gitlab-token") == GITLAB
         }
         Kind::Standard => {
