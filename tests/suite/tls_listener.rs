@@ -55,7 +55,8 @@ async fn connect(
 #[tokio::test]
 async fn apps_connect_by_wss_and_ci_publishes_by_https() {
     let authority = authority();
-    let node = node_with(&authority, |setup| setup).await;
+    // It says that this wire cannot be had.
+    let node = node_with(&authority, |setup| setup.set("websocket.wire", "direct")).await;
     let mut socket = node.connect(ROOM).await;
     assert_eq!(node.party(ROOM).await.body, "Message sent to 1 connected participants");
     socket.expect_frame(REFRESH).await;
