@@ -4,6 +4,7 @@ pub mod admin;
 pub mod body;
 pub mod credentials;
 mod held;
+mod own_head;
 pub mod parameters;
 mod partykit;
 pub mod path;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::body::BodyLimits;
+pub use self::own_head::own;
 use self::path::Target;
 pub use self::publish_rate::PublishRate;
 pub use self::takeover::take_over;

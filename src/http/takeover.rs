@@ -13,12 +13,12 @@ use tracing::debug;
 use super::partykit::{self, plain};
 use super::path::Target;
 use super::unheard::Unheard;
-use super::{Public, v1};
+use super::{Public, own, v1};
 use crate::hub::Shard;
 use crate::ws::{Framed, refuse};
 
 pub async fn take_over(
-    request: Request,
+    mut request: Request,
     stream: Framed,
     public: web::Data<Public>,
     shard: Rc<Shard>,
@@ -26,6 +26,7 @@ pub async fn take_over(
     if let Some(connection) = request.conn_data::<Unheard>() {
         connection.heard();
     }
+    own(request.head_mut());
     let head = request.head();
     let answered = match Target::parse(head.uri.path()) {
         Target::Party { room } if head.method == Method::GET => {

@@ -12,8 +12,8 @@ use actix_http::body::BoxBody;
 use actix_http::error::DispatchError;
 use actix_http::{HttpServiceBuilder, KeepAlive, Request, Response};
 use actix_server::Server;
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
@@ -83,7 +83,7 @@ pub fn serve_public(
             let metrics = Arc::clone(&public.metrics);
             taken
                 .http(|stream| stream)
-                .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+                .finish(app(public.clone()))
                 .tcp()
                 .map_err(move |error| counted(error, &metrics))
         })?,
@@ -97,7 +97,7 @@ pub fn serve_public(
             taken
                 .http(|stream| stream)
                 .upgrade(fn_service(upgrade))
-                .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+                .finish(app(public.clone()))
                 .tcp()
                 .map_err(move |error| counted(error, &metrics))
         })?,
@@ -146,17 +146,14 @@ fn counted(error: DispatchError, metrics: &Metrics) -> DispatchError {
 /// Every request goes to one handler, as paths are taken raw.
 fn app(
     public: web::Data<Public>,
-) -> App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-> {
+) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse, Error = actix_web::Error, InitError = ()>
+{
     let shard = web::Data::new(public.node.shard());
-    App::new().app_data(public).app_data(shard).default_service(web::to(http::public))
+    let app = App::new().app_data(public).app_data(shard).default_service(web::to(http::public));
+    apply_fn_factory(map_config(app, |()| AppConfig::default()), |mut request: Request, app| {
+        http::own(request.head_mut());
+        app.call(request)
+    })
 }
 
 /// Frames are small and urgent. And the kernel gives up a client that acknowledges nothing, or never reads, after

@@ -8,10 +8,9 @@ use std::time::Duration;
 use actix_http::TlsAcceptorConfig;
 use actix_http::error::DispatchError;
 use actix_server::{Server, ServerBuilder};
-use actix_service::{ServiceFactoryExt, map_config};
+use actix_service::ServiceFactoryExt;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
-use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
 use actix_web::web;
 use rustls::ServerConfig;
@@ -47,7 +46,7 @@ pub(super) fn serve(
         taken
             .http(|stream: &TlsStream<TcpStream>| stream.get_ref().0)
             .secure()
-            .finish(map_config(app(public.clone()), |()| AppConfig::default()))
+            .finish(app(public.clone()))
             .rustls_0_23_with_config(config.clone(), acceptor)
             .map_err(move |error| {
                 count(&error, &metrics);
