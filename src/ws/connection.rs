@@ -37,21 +37,25 @@ enum End {
 }
 
 impl Connection {
-    /// Serves the client until one of the two closes.
-    pub async fn run(mut self) {
-        // A panic in here ends this connection, and no other.
-        let served = AssertUnwindSafe(self.serve()).catch_unwind().await;
-        let end = served.unwrap_or(End::Close(CloseReason::Error));
-        // Out of the room first: nothing is pushed after the close frame.
-        drop(self.membership);
-        match end {
-            End::Close(reason) => {
-                self.metrics.closed(reason);
-                self.outbox.wire().close(reason, &mut self.incoming).await;
+    /// Serves the client until one of the two closes, in a task of its own on this worker.
+    pub fn spawn(mut self) {
+        // As a block, and not an async function, which would hold `self` twice.
+        actix_web::rt::spawn(async move {
+            // A panic in here ends this connection, and no other.
+            let served = AssertUnwindSafe(self.serve()).catch_unwind().await;
+            let end = served.unwrap_or(End::Close(CloseReason::Error));
+            // Out of the room first: nothing is pushed after the close frame.
+            drop(self.membership);
+            match end {
+                End::Close(reason) => {
+                    self.metrics.closed(reason);
+                    // Boxed, as it needs more room than all that comes before it.
+                    Box::pin(self.outbox.wire().close(reason, &mut self.incoming)).await;
+                }
+                End::Gone => self.metrics.closed(CloseReason::Client),
             }
-            End::Gone => self.metrics.closed(CloseReason::Client),
-        }
-        drop(self.permit);
+            drop(self.permit);
+        });
     }
 
     async fn serve(&mut self) -> End {

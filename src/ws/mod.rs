@@ -144,15 +144,15 @@ impl Gate {
 
     fn serve(&self, admitted: Admitted, outgoing: Outgoing, incoming: Incoming, shard: &Rc<Shard>) {
         let outbox = Rc::new(Outbox::new(outgoing, admitted.expires_at));
-        let connection = Connection {
+        Connection {
             membership: self.node.join(shard, admitted.room, &outbox),
             outbox,
             incoming,
             permit: admitted.permit,
             frame_limit: self.settings.max_frames_per_second,
             metrics: Arc::clone(&self.metrics),
-        };
-        actix_web::rt::spawn(connection.run());
+        }
+        .spawn();
     }
 
     fn allows_origin(&self, head: &RequestHead) -> bool {
