@@ -42,43 +42,46 @@ step "Rust toolchain"
 have cargo || { echo "install Rust first: https://rustup.rs" >&2; exit 1; }
 cargo fmt --version && cargo clippy --version || { echo "rustup component add rustfmt clippy" >&2; exit 1; }
 have cc || need cc build-essential
+# With the image's allocator, which takes make.
+features=()
+if need make make; then features=(--features jemalloc); fi
 
 step "formatting"
 cargo fmt --all --check
 cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 step "lints"
-cargo clippy --locked --all-targets -- --deny warnings
+cargo clippy --locked "${features[@]}" --all-targets -- --deny warnings
 
 step "docs"
-RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+RUSTDOCFLAGS="--deny warnings" cargo doc --locked "${features[@]}" --no-deps --document-private-items
 
 step "unit tests"
-cargo test --locked --lib
+cargo test --locked "${features[@]}" --lib
 
 step "hostile input"
 # The fuzz targets' properties, asked of seeds and changes to them. Building the targets themselves takes a nightly
 # toolchain and several minutes, so they run beside this: tests/fuzz/run.sh, and the job "fuzz" of the CI workflow.
-cargo test --locked --test hostile
+cargo test --locked "${features[@]}" --test hostile
 
 step "black-box tests"
 # Some print and run the curl line a new user would paste.
 if need redis-server redis-server && need curl curl && need openssl openssl; then
-  cargo test --locked --test suite
+  cargo test --locked "${features[@]}" --test suite
   # The other wire: everything above it is the same code, and must behave the same.
-  REFRESH_RELAY_WIRE=actix-ws cargo test --locked --test suite
+  REFRESH_RELAY_WIRE=actix-ws cargo test --locked "${features[@]}" --test suite
   # And under TLS, through a tunnel in the test process, which has too few files for the tests with thousands of sockets.
-  REFRESH_RELAY_WIRE=tls cargo test --locked --test suite -- websocket drain publish partykit refusals round_trip
+  REFRESH_RELAY_WIRE=tls cargo test --locked "${features[@]}" --test suite -- websocket drain publish partykit refusals round_trip
 fi
 
 step "release build"
-cargo build --locked --release
+cargo build --locked "${features[@]}" --release
 export RELAY_BINARY=$PWD/target/release/refresh-relay
 
 step "soak"
 # Random faults from fixed seeds; longer by hand: cargo test --test soak -- --seed 7 --minutes 60
 if have redis-server; then
-  cargo test --locked --test soak
+  cargo test --locked "${features[@]}" --test soak
 fi
 
 step "real clients"
