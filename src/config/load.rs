@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use config::builder::DefaultState;
-use config::{Config, ConfigBuilder, ConfigError, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat};
 
 use super::parse;
 use super::reader::{Problem, Reader};
@@ -46,12 +45,12 @@ pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, BadSettings> {
-    let (layers, bad_file) = merge(file, environment).map_err(|problem| BadSettings(vec![problem]))?;
+    let problem = |error| BadSettings(vec![in_layers(file, error)]);
+    let defaults = File::from_str(DEFAULT, FileFormat::Toml);
+    let defaults = Config::builder().add_source(defaults).build().map_err(problem)?;
+    let (layers, bad_file) = merge(&defaults, file, environment).map_err(problem)?;
     let mut reader = Reader::new(layers, file);
-    match defaults().build() {
-        Ok(defaults) => reader.note_lost(defaults),
-        Err(error) => reader.problem("--config", None, error.to_string()),
-    }
+    reader.note_lost(defaults);
     let settings = read(&mut reader);
     let (effective, mut problems) = reader.finish();
     problems.extend(bad_file);
@@ -62,15 +61,12 @@ pub fn load(
     }
 }
 
-fn defaults() -> ConfigBuilder<DefaultState> {
-    Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml))
-}
-
 /// The layers, one over the other. A file that cannot be read is left out, and comes as a problem.
 fn merge(
+    defaults: &Config,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Config, Option<Problem>), Problem> {
+) -> Result<(Config, Option<Problem>), ConfigError> {
     let variables = environment.into_iter().filter(|(name, _)| name != CONFIG_VARIABLE).collect();
     let environment = Environment::with_prefix("RELAY")
         .prefix_separator("_")
@@ -78,25 +74,24 @@ fn merge(
         // A variable that compose or a chart left empty is one that is not set.
         .ignore_empty(true)
         .source(Some(variables));
-    let problem = |error: ConfigError| Problem {
-        key: "--config".to_owned(),
-        origin: file.map(|file| file.display().to_string()),
-        message: match error {
-            ConfigError::FileParse { cause, .. } => cause.to_string(),
-            other => other.to_string(),
-        },
-    };
-    if let Some(file) = file {
-        let source = File::new(&file.to_string_lossy(), FileFormat::Toml);
-        match defaults().add_source(source).add_source(environment.clone()).build() {
+    let over_defaults = || Config::builder().add_source(defaults.clone());
+    let mut bad_file = None;
+    if let Some(path) = file {
+        let source = File::new(&path.to_string_lossy(), FileFormat::Toml);
+        match over_defaults().add_source(source).add_source(environment.clone()).build() {
             Ok(layers) => return Ok((layers, None)),
-            Err(error) => {
-                let layers = defaults().add_source(environment).build().map_err(problem)?;
-                return Ok((layers, Some(problem(error))));
-            }
+            Err(error) => bad_file = Some(in_layers(file, error)),
         }
     }
-    Ok((defaults().add_source(environment).build().map_err(problem)?, None))
+    Ok((over_defaults().add_source(environment).build()?, bad_file))
+}
+
+fn in_layers(file: Option<&Path>, error: ConfigError) -> Problem {
+    let message = match error {
+        ConfigError::FileParse { cause, .. } => cause.to_string(),
+        other => other.to_string(),
+    };
+    Problem { key: "--config".to_owned(), origin: file.map(|file| file.display().to_string()), message }
 }
 
 /// One year; longer is a slip of the pen.
