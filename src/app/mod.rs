@@ -80,6 +80,7 @@ impl Application {
             access: Arc::clone(&access),
             webhooks,
             metrics: Arc::clone(&metrics),
+            head_limit_bytes: settings.server.request_head_limit_bytes,
             max_room_bytes: settings.rooms.max_name_bytes,
             allowed_rooms: settings.rooms.allow.clone(),
             body_limits: BodyLimits::new(&settings),

@@ -94,6 +94,9 @@ fn in_layers(file: Option<&Path>, error: ConfigError) -> Problem {
     Problem { key: "--config".to_owned(), origin: file.map(|file| file.display().to_string()), message }
 }
 
+/// The largest head that actix-http takes.
+const MAX_HEAD_BYTES: u64 = 128 * 1024;
+
 /// One year; longer is a slip of the pen.
 const YEAR: u64 = 365 * 24 * 3600;
 
@@ -124,6 +127,7 @@ fn read(from: &mut Reader) -> Settings {
             max_connections: from.size("server.max_connections", 0..=10_000_000),
             max_connections_per_ip: from.size("server.max_connections_per_ip", 0..=10_000_000),
             handshakes_per_second: from.rate("server.handshakes_per_second"),
+            request_head_limit_bytes: from.size("server.request_head_limit_bytes", 1024..=MAX_HEAD_BYTES),
             request_head_timeout: from.seconds("server.request_head_timeout_seconds", 1..=300),
             request_body_timeout: from.seconds("server.request_body_timeout_seconds", 1..=300),
             trusted_proxies: from.list("server.trusted_proxies", parse::network),

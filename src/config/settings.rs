@@ -41,6 +41,7 @@ pub struct ServerSettings {
     pub max_connections_per_ip: usize,
     /// 0 = no limit.
     pub handshakes_per_second: u32,
+    pub request_head_limit_bytes: usize,
     pub request_head_timeout: Duration,
     pub request_body_timeout: Duration,
     pub trusted_proxies: Vec<IpNet>,

@@ -3,8 +3,8 @@
 pub mod admin;
 pub mod body;
 pub mod credentials;
+pub mod head;
 mod held;
-mod own_head;
 pub mod parameters;
 mod partykit;
 pub mod path;
@@ -23,7 +23,6 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::body::BodyLimits;
-pub use self::own_head::own;
 use self::path::Target;
 pub use self::publish_rate::PublishRate;
 pub use self::takeover::take_over;
@@ -44,6 +43,7 @@ pub struct Public {
     /// None = no webhooks are expected.
     pub webhooks: Option<Expected>,
     pub metrics: Arc<Metrics>,
+    pub head_limit_bytes: usize,
     pub max_room_bytes: usize,
     pub allowed_rooms: RoomScope,
     pub body_limits: BodyLimits,
@@ -64,6 +64,7 @@ pub async fn public(
         connection.heard();
     }
     let response = match Target::parse(request.uri().path()) {
+        _ if head::is_too_large(request.head(), &public) => head::refusal(&public),
         Target::Party { room } if partykit::wants_websocket(&request) => {
             return partykit::connect(&request, payload, room, &public, &shard).await;
         }

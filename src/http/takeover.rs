@@ -13,7 +13,7 @@ use tracing::debug;
 use super::partykit::{self, plain};
 use super::path::Target;
 use super::unheard::Unheard;
-use super::{Public, own, v1};
+use super::{Public, head, v1};
 use crate::hub::Shard;
 use crate::ws::{Framed, refuse};
 
@@ -26,9 +26,10 @@ pub async fn take_over(
     if let Some(connection) = request.conn_data::<Unheard>() {
         connection.heard();
     }
-    own(request.head_mut());
+    head::own(request.head_mut());
     let head = request.head();
     let answered = match Target::parse(head.uri.path()) {
+        _ if head::is_too_large(head, &public) => refuse(stream, head::refusal(&public)).await,
         Target::Party { room } if head.method == Method::GET => {
             match partykit::admit(head, room, &public).await {
                 Ok(admitted) => public.gate.take_over(admitted, head, stream, &shard).await,

@@ -155,7 +155,7 @@ fn app(
     let shard = web::Data::new(public.node.shard());
     let app = App::new().app_data(public).app_data(shard).default_service(web::to(http::public));
     apply_fn_factory(map_config(app, |()| AppConfig::default()), |mut request: Request, app| {
-        http::own(request.head_mut());
+        http::head::own(request.head_mut());
         app.call(request)
     })
 }

@@ -1,6 +1,6 @@
 //! How much, how often and how slowly a publisher or a client may send: each limit with its answer and its metric.
 
-use crate::support::hose::{Hose, answer_to};
+use crate::support::hose::{HANDSHAKE, Hose, answer_to};
 use crate::support::http::Request;
 use crate::support::node::{KEY, Node, Setup, refresh};
 use crate::support::raw::{PING, RawSocket, TEXT, masked, message};
@@ -156,12 +156,28 @@ async fn a_head_that_is_too_large_is_answered_with_431() {
         assert_eq!(answer.status, 431, "{answer:?}");
     }
     node.until_metric("relay_requests_refused_total", &[("reason", "head_too_large")], 2.0).await;
-    let enough = format!(
-        "GET {PATH} HTTP/1.1\r\nHost: x\r\nX: {}\r\n{}\r\n",
-        "y".repeat(60_000),
-        "X: y\r\n".repeat(90)
-    );
-    assert_eq!(answer_to(node.public, enough.as_bytes()).await.expect("an answer").status, 200);
+}
+
+#[tokio::test]
+async fn a_head_over_its_limit_is_refused_on_every_path() {
+    let node = Setup::memory().set("server.request_head_limit_bytes", 2000).start().await;
+    let read = format!("GET /v1/rooms/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n");
+    let heads = [
+        (format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n"), 200),
+        (format!("GET {PATH}?_pk=1 HTTP/1.1\r\nHost: x\r\n{HANDSHAKE}"), 101),
+        (publish_head("Content-Length: 0").trim_end().to_owned() + "\r\n", 200),
+        (read, 404),
+        ("GET /nothing HTTP/1.1\r\nHost: x\r\n".to_owned(), 404),
+    ];
+    for (head, status) in &heads {
+        let of_bytes = |bytes: usize| format!("{head}X: {}\r\n\r\n", "y".repeat(bytes - head.len() - 7));
+        assert_eq!(of_bytes(2000).len(), 2000);
+        let fits = answer_to(node.public, of_bytes(2000).as_bytes()).await.expect("an answer");
+        assert_eq!(fits.status, *status, "{head}");
+        let over = answer_to(node.public, of_bytes(2001).as_bytes()).await.expect("an answer");
+        over.expect_problem(431, "head_too_large");
+    }
+    node.until_metric("relay_requests_refused_total", &[("reason", "head_too_large")], 5.0).await;
 }
 
 #[tokio::test]

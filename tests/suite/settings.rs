@@ -44,6 +44,7 @@ async fn check_config_prints_the_documented_defaults() {
         ("server.max_connections", "0"),
         ("server.max_connections_per_ip", "0"),
         ("server.handshakes_per_second", "0"),
+        ("server.request_head_limit_bytes", "16384"),
         ("server.request_head_timeout_seconds", "5"),
         ("server.request_body_timeout_seconds", "10"),
         ("server.trusted_proxies", "[]"),
