@@ -153,7 +153,8 @@ pub fn log_level(text: &str) -> Result<String, String> {
     // The filter takes a bare word for a target, and so a misspelt level for a filter that shows nothing else.
     let mut directives = text.split(',');
     let plain = directives.all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok());
-    if plain && text.parse::<EnvFilter>().is_ok() {
+    // It also panics at some texts beyond ASCII, which no directive needs.
+    if plain && text.is_ascii() && text.parse::<EnvFilter>().is_ok() {
         return Ok(text.to_owned());
     }
     Err(format!(
