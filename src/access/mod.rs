@@ -59,9 +59,9 @@ pub enum Denied {
     NotThisRoom,
 }
 
-/// What a denial comes to.
+/// What a denial comes to, for whoever answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DenialKind {
     /// Nobody known.
     Unauthorized,
     /// Somebody known, who may not.
@@ -71,16 +71,18 @@ pub enum Verdict {
 }
 
 impl Denied {
-    pub const fn verdict(&self) -> Verdict {
+    pub const fn kind(&self) -> DenialKind {
         match self {
             Self::Unknown
             | Self::Expired(_)
             | Self::NotYet(_)
             | Self::NoToken
             | Self::Token(_)
-            | Self::UnknownIssuer => Verdict::Unauthorized,
-            Self::Room { .. } | Self::MayNotRead(_) | Self::NoRule | Self::NotThisRoom => Verdict::Forbidden,
-            Self::IssuerUnavailable => Verdict::Unavailable,
+            | Self::UnknownIssuer => DenialKind::Unauthorized,
+            Self::Room { .. } | Self::MayNotRead(_) | Self::NoRule | Self::NotThisRoom => {
+                DenialKind::Forbidden
+            }
+            Self::IssuerUnavailable => DenialKind::Unavailable,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::access::{self, Access, Issuers, webhook};
 use crate::config::{BadSettings, Settings};
-use crate::http::Expected;
+use crate::http::WebhookReceiver;
 use crate::metrics::Metrics;
 use crate::reload::{Reloaded, Reloads};
 use crate::tls::{self, Pair};
@@ -14,7 +14,7 @@ use crate::tls::{self, Pair};
 pub struct Files {
     pub access: Arc<Access>,
     pub issuers: Arc<Issuers>,
-    pub webhooks: Option<Expected>,
+    pub webhooks: Option<WebhookReceiver>,
     pub certificate: Option<Arc<Reloaded<Pair>>>,
     pub reloads: Arc<Reloads>,
 }
@@ -38,7 +38,7 @@ impl Files {
         match (access, webhooks, certificate) {
             (Ok(access), Ok(webhooks), Ok(certificate)) => {
                 let body_limit_bytes = settings.webhooks.body_limit_bytes;
-                let webhooks = webhooks.map(|webhooks| Expected::new(webhooks, body_limit_bytes));
+                let webhooks = webhooks.map(|webhooks| WebhookReceiver::new(webhooks, body_limit_bytes));
                 let (access, reloads) = (Arc::new(access), Arc::new(reloads));
                 Ok(Self { access, issuers, webhooks, certificate, reloads })
             }

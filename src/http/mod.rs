@@ -27,7 +27,7 @@ use self::path::Target;
 pub use self::publish_rate::PublishRate;
 pub use self::takeover::take_over;
 use self::unheard::Unheard;
-pub use self::webhook::Expected;
+pub use self::webhook::WebhookReceiver;
 use crate::access::Access;
 use crate::hub::Shard;
 use crate::metrics::Metrics;
@@ -41,7 +41,7 @@ pub struct Public {
     pub gate: Arc<Gate>,
     pub access: Arc<Access>,
     /// None = no webhooks are expected.
-    pub webhooks: Option<Expected>,
+    pub webhooks: Option<WebhookReceiver>,
     pub metrics: Arc<Metrics>,
     pub head_limit_bytes: usize,
     pub max_room_bytes: usize,

@@ -15,7 +15,7 @@ use super::held::until_answered;
 use super::problem::RETRY_AFTER_SECONDS;
 use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
-use crate::access::{Denied, Grant, Verdict};
+use crate::access::{DenialKind, Denied, Grant};
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
 use crate::room::RoomId;
@@ -59,19 +59,19 @@ pub fn wants_websocket(request: &HttpRequest) -> bool {
 }
 
 /// The answer to a request that is refused.
-pub struct Refused {
+pub struct PlainRefusal {
     status: StatusCode,
     text: String,
 }
 
-impl Refused {
+impl PlainRefusal {
     pub fn into_response(self) -> HttpResponse {
         plain(self.status, self.text)
     }
 }
 
 /// Checks a handshake.
-pub async fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, Refused> {
+pub async fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, PlainRefusal> {
     let parsed = RoomId::parse(room, public.max_room_bytes);
     let room_error = parsed.as_ref().err().map(ToString::to_string);
     let mut admitted = public.gate.admit(head, parsed).map_err(|refusal| {
@@ -85,14 +85,14 @@ pub async fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Ad
     Ok(admitted)
 }
 
-fn not_a_listener(denied: &Denied, public: &Public) -> Refused {
-    let (refusal, status) = match denied.verdict() {
-        Verdict::Unauthorized => (Refusal::Unauthorized, StatusCode::UNAUTHORIZED),
-        Verdict::Forbidden => (Refusal::Forbidden, StatusCode::FORBIDDEN),
-        Verdict::Unavailable => (Refusal::IssuerUnavailable, StatusCode::SERVICE_UNAVAILABLE),
+fn not_a_listener(denied: &Denied, public: &Public) -> PlainRefusal {
+    let (refusal, status) = match denied.kind() {
+        DenialKind::Unauthorized => (Refusal::Unauthorized, StatusCode::UNAUTHORIZED),
+        DenialKind::Forbidden => (Refusal::Forbidden, StatusCode::FORBIDDEN),
+        DenialKind::Unavailable => (Refusal::IssuerUnavailable, StatusCode::SERVICE_UNAVAILABLE),
     };
     public.metrics.refused(refusal);
-    Refused { status, text: sentence(&denied.to_string()) }
+    PlainRefusal { status, text: sentence(&denied.to_string()) }
 }
 
 /// Answers a handshake.
@@ -112,7 +112,7 @@ pub async fn connect(
     }
 }
 
-fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
+fn refuse(refusal: Refusal, room_error: Option<String>) -> PlainRefusal {
     let (status, text) = match refusal {
         // The gate does not look at tokens.
         Refusal::Unauthorized | Refusal::Forbidden | Refusal::IssuerUnavailable => {
@@ -132,7 +132,7 @@ fn refuse(refusal: Refusal, room_error: Option<String>) -> Refused {
     };
     let text =
         room_error.filter(|_| refusal == Refusal::Room).map_or(text.to_owned(), |error| sentence(&error));
-    Refused { status, text }
+    PlainRefusal { status, text }
 }
 
 async fn publish(
@@ -174,15 +174,15 @@ async fn publish(
 }
 
 fn deny(denied: &Denied, public: &Public) -> HttpResponse {
-    let (result, answer) = match denied.verdict() {
-        Verdict::Unauthorized => {
+    let (result, answer) = match denied.kind() {
+        DenialKind::Unauthorized => {
             let status = if public.exact_status { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
             (PublishResult::Unauthorized, plain(status, NOTHING))
         }
-        Verdict::Forbidden => {
+        DenialKind::Forbidden => {
             (PublishResult::Forbidden, plain(StatusCode::FORBIDDEN, sentence(&denied.to_string())))
         }
-        Verdict::Unavailable => (
+        DenialKind::Unavailable => (
             PublishResult::Unavailable,
             plain(StatusCode::SERVICE_UNAVAILABLE, format!("Not published, try again: {denied}.")),
         ),
@@ -197,8 +197,8 @@ async fn read_publish(
     room: &str,
     grant: &Grant,
     public: &Public,
-) -> Result<Publish, Refused> {
-    let refused = |status, text| Refused { status, text };
+) -> Result<Publish, PlainRefusal> {
+    let refused = |status, text| PlainRefusal { status, text };
     let room = RoomId::parse(room, public.max_room_bytes)
         .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string())))?;
     if !public.allowed_rooms.covers(&room) {

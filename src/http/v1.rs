@@ -13,7 +13,7 @@ use super::partykit::ROOM_NOT_ALLOWED;
 use super::problem::{Code, Problem};
 use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
-use crate::access::{Denied, Grant, Verdict};
+use crate::access::{DenialKind, Denied, Grant};
 use crate::broker::{BrokerError, Tally};
 use crate::metrics::{Api, PublishResult};
 use crate::room::{Position, Publication, Publisher, Revision, RoomError, RoomId};
@@ -144,10 +144,10 @@ async fn authorize(request: &HttpRequest, public: &Public) -> Result<Grant, Prob
         Some(shown) => public.access.publisher(shown).await,
         None => Err(Denied::Unknown),
     };
-    found.map_err(|denied| match denied.verdict() {
-        Verdict::Unauthorized => unauthorized(&denied),
-        Verdict::Forbidden => forbidden(&denied),
-        Verdict::Unavailable => {
+    found.map_err(|denied| match denied.kind() {
+        DenialKind::Unauthorized => unauthorized(&denied),
+        DenialKind::Forbidden => forbidden(&denied),
+        DenialKind::Unavailable => {
             Problem::new(Code::IssuerUnavailable, format!("Not possible now, try again: {denied}."))
         }
     })

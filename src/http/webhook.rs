@@ -17,7 +17,7 @@ use super::problem::{Code, Problem};
 use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
 use super::{Public, credentials, v1};
-use crate::access::webhook::{Claim, Kind, Payload, Refused, Sender, Verdict, Webhooks};
+use crate::access::webhook::{Action, Claim, Kind, Payload, ProofError, Sender, Webhooks};
 use crate::metrics::{Api, PublishResult};
 use crate::reload::Reloaded;
 use crate::room::{RoomId, Timestamp};
@@ -28,14 +28,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of bodies that are held at once before it is known who sent them: anyone can send a megabyte.
 const UNPROVEN_BYTES: usize = 64 << 20;
 
-/// The webhooks that are expected.
-pub struct Expected {
+/// Which webhooks are taken, and how much of them.
+pub struct WebhookReceiver {
     webhooks: Arc<Reloaded<Webhooks>>,
     body_limit_bytes: usize,
     unproven: Arc<Semaphore>,
 }
 
-impl Expected {
+impl WebhookReceiver {
     pub fn new(webhooks: Arc<Reloaded<Webhooks>>, body_limit_bytes: usize) -> Self {
         let unproven = Arc::new(Semaphore::new(UNPROVEN_BYTES.max(body_limit_bytes)));
         Self { webhooks, body_limit_bytes, unproven }
@@ -60,14 +60,14 @@ pub async fn deliver(
         let detail = "Webhooks end in /webhooks/github, /webhooks/gitlab or /webhooks/standard.";
         return Problem::new(Code::NotFound, detail).into_response();
     };
-    let Some(expected) = &public.webhooks else {
+    let Some(receiver) = &public.webhooks else {
         let detail = "This relay expects no webhooks; set webhooks.file, which says whose mean a refresh.";
         return Problem::new(Code::NotFound, detail).into_response();
     };
     if request.method() != Method::POST {
         return v1::method_not_allowed("POST");
     }
-    match receive(request, payload, room, (kind, expected), public).await {
+    match receive(request, payload, room, (kind, receiver), public).await {
         Ok(Outcome::Publish(publish)) => v1::answer(publish, Api::Webhook, public).await,
         Ok(Outcome::Nothing(response)) => {
             public.metrics.published(Api::Webhook, PublishResult::Ignored);
@@ -81,19 +81,19 @@ async fn receive(
     request: &HttpRequest,
     payload: &mut web::Payload,
     room: Option<&str>,
-    (kind, expected): (Kind, &Expected),
+    (kind, receiver): (Kind, &WebhookReceiver),
     public: &Public,
 ) -> Result<Outcome, Problem> {
     let header = |name: &str| {
         let value = credentials::only(request.headers(), name)?;
         std::str::from_utf8(value).ok().map(str::trim)
     };
-    let claim = Claim::read(kind, &header, Timestamp::now()).map_err(|refused| unauthorized(&refused))?;
-    let limits = BodyLimits { bytes: expected.body_limit_bytes, ..public.body_limits };
-    let read = body::read_out_of(&expected.unproven, payload, limits).await;
+    let claim = Claim::read(kind, &header, Timestamp::now()).map_err(|error| unauthorized(&error))?;
+    let limits = BodyLimits { bytes: receiver.body_limit_bytes, ..public.body_limits };
+    let read = body::read_out_of(&receiver.unproven, payload, limits).await;
     let (body, unproven) = read.map_err(|error| v1::no_body(&error, limits))?;
-    let webhooks = expected.webhooks.current();
-    let sender = webhooks.sender(kind, &claim, &body).map_err(|refused| unauthorized(&refused))?;
+    let webhooks = receiver.webhooks.current();
+    let sender = webhooks.sender(kind, &claim, &body).map_err(|error| unauthorized(&error))?;
     drop(unproven);
     let room = v1::parse_room(room, public)?;
     may_publish(&sender, &room)?;
@@ -108,8 +108,8 @@ async fn receive(
     Ok(outcome)
 }
 
-fn unauthorized(refused: &Refused) -> Problem {
-    Problem::new(Code::Unauthorized, format!("Not believed: {refused}."))
+fn unauthorized(error: &ProofError) -> Problem {
+    Problem::new(Code::Unauthorized, format!("Not believed: {error}."))
 }
 
 fn may_publish(sender: &Sender<'_>, room: &RoomId) -> Result<(), Problem> {
@@ -133,7 +133,7 @@ fn judge(
     let Sender { webhook, secret } = *sender;
     let (id, event, delivery) = (webhook.id.as_str(), claim.event, claim.delivery);
     match webhook.judge(event, payload) {
-        Verdict::Publish(revision) => {
+        Action::Publish(revision) => {
             info!(%room, webhook = id, secret, event, delivery, "webhook asks for a refresh");
             Outcome::Publish(Publish {
                 room,
@@ -144,11 +144,11 @@ fn judge(
                 wait: Some(public.confirm_timeout.min(ANSWER_WITHIN)),
             })
         }
-        Verdict::Ping => {
+        Action::Ping => {
             info!(%room, webhook = id, secret, delivery, "webhook pings");
             Outcome::Nothing(v1::json(StatusCode::OK, &json!({ "pong": true, "webhook": id, "room": room })))
         }
-        Verdict::Ignore(ignored) => {
+        Action::Ignore(ignored) => {
             info!(%room, webhook = id, secret, event, delivery, unmet = ignored.paths(), "webhook ignored");
             Outcome::Nothing(v1::json(StatusCode::OK, &json!({ "ignored": ignored.to_string() })))
         }

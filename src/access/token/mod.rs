@@ -18,4 +18,4 @@ pub use self::keys::KeySet;
 pub use self::oidc::Oidc;
 pub use self::rules::Rules;
 pub use self::subscribers::{Leave, Subscribers};
-pub use self::verify::{Claims, Expected, Token, TokenError};
+pub use self::verify::{Claims, RequiredClaims, Token, TokenError};

@@ -30,7 +30,7 @@ impl Oidc {
         let issuer = rules.issuer(&token.claimed_issuer()?).ok_or(Denied::UnknownIssuer)?;
         let keys = self.issuers.keys(&issuer.source, token.key_id()).await;
         let keys = keys.map_err(|Unavailable| Denied::IssuerUnavailable)?;
-        let claims = token.verify(&keys, &issuer.expected)?;
+        let claims = token.verify(&keys, &issuer.required)?;
         let grant = issuer.grant(&claims).cloned();
         if grant.is_none() {
             // Signed by the issuer, so not just anybody's text. Its claims are no secret; the token would be.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::fetch::Source;
-use super::verify::{Claims, Expected};
+use super::verify::{Claims, RequiredClaims};
 use crate::access::file::{Pattern, from_toml};
 use crate::access::{Grant, RoomPattern, RoomScope};
 use crate::config::secure_url;
@@ -43,7 +43,7 @@ pub struct Issuer {
     /// As its tokens spell it.
     name: String,
     pub source: Source,
-    pub expected: Expected,
+    pub required: RequiredClaims,
     rules: Vec<Rule>,
 }
 
@@ -169,8 +169,8 @@ impl IssuerEntry {
             rules.extend(rule.check(problems));
         }
         let source = jwks_url.map(Source::Jwks).or(url.map(Source::Issuer))?;
-        let expected = Expected { issuer: Some(self.url.clone()), audience: Some(self.audience) };
-        Some(Issuer { name: self.url, source, expected, rules })
+        let required = RequiredClaims { issuer: Some(self.url.clone()), audience: Some(self.audience) };
+        Some(Issuer { name: self.url, source, required, rules })
     }
 }
 

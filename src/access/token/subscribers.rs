@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::fetch::Source;
 use super::jwks::{Issuers, Unavailable};
 use super::keys::{KeySet, KeySetError};
-use super::verify::{Claims, Expected, Token, TokenError};
+use super::verify::{Claims, RequiredClaims, Token, TokenError};
 use crate::access::{Denied, RoomPattern, RoomScope};
 use crate::config::{BadSettings, Problem, Secret, SubscriberKeys, SubscriberSettings};
 use crate::metrics::WatchedFile;
@@ -27,7 +27,7 @@ enum TokenKeys {
 /// Everyone who may listen.
 pub struct Subscribers {
     keys: TokenKeys,
-    expected: Expected,
+    required: RequiredClaims,
     /// The claim that holds the rooms.
     rooms_claim: String,
 }
@@ -55,8 +55,9 @@ impl Subscribers {
                 None => given(secret)?,
             },
         };
-        let expected = Expected { issuer: settings.issuer.clone(), audience: settings.audience.clone() };
-        Ok(Some(Self { keys, expected, rooms_claim: settings.rooms_claim.clone() }))
+        let required =
+            RequiredClaims { issuer: settings.issuer.clone(), audience: settings.audience.clone() };
+        Ok(Some(Self { keys, required, rooms_claim: settings.rooms_claim.clone() }))
     }
 
     /// Whether who shows this may listen in the room.
@@ -70,7 +71,7 @@ impl Subscribers {
                 keys.map_err(|Unavailable| Denied::IssuerUnavailable)?
             }
         };
-        let claims = token.verify(&keys, &self.expected)?;
+        let claims = token.verify(&keys, &self.required)?;
         let rooms = self.rooms(&claims).ok_or_else(|| TokenError::Claim(self.rooms_claim.clone()))?;
         if rooms.covers(room) { Ok(Leave { until: claims.expires_at }) } else { Err(Denied::NotThisRoom) }
     }

@@ -52,7 +52,7 @@ pub enum TokenError {
 
 /// What a good token must say of itself.
 #[derive(Debug, Clone)]
-pub struct Expected {
+pub struct RequiredClaims {
     /// None = whoever has the key.
     pub issuer: Option<String>,
     /// None = for whomever it was made.
@@ -116,12 +116,12 @@ impl<'a> Token<'a> {
     }
 
     /// What it proves, when one of the keys has signed it and it says what is expected.
-    pub fn verify(&self, keys: &KeySet, expected: &Expected) -> Result<Claims, TokenError> {
+    pub fn verify(&self, keys: &KeySet, required: &RequiredClaims) -> Result<Claims, TokenError> {
         crypto::use_ring();
         let known = keys.knows(self.key_id());
         let mut outcome = Err(if known { TokenError::Algorithm } else { TokenError::UnknownKey });
         for key in keys.candidates(self.algorithm, self.key_id()) {
-            let validation = expected.validation(key.algorithm);
+            let validation = required.validation(key.algorithm);
             let decoded = jsonwebtoken::decode(self.text, &key.verifies, &validation);
             outcome =
                 decoded.map_err(|error| cause(error.kind())).and_then(|token| Claims::new(token.claims));
@@ -140,7 +140,7 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-impl Expected {
+impl RequiredClaims {
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY.as_secs();
@@ -237,8 +237,8 @@ mod tests {
     }
 
     fn outcome(token: &str, keys: &KeySet) -> Result<(), TokenError> {
-        let expected = Expected { issuer: Some("joe".to_owned()), audience: None };
-        Token::parse(token).and_then(|token| token.verify(keys, &expected)).map(drop)
+        let required = RequiredClaims { issuer: Some("joe".to_owned()), audience: None };
+        Token::parse(token).and_then(|token| token.verify(keys, &required)).map(drop)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::fields::{Fields, one_or_several};
 use super::filter::{Condition, Rule};
 use super::payload::Path;
-use super::proof::Secret;
+use super::proof::WebhookSecret;
 use super::{Kind, Webhook, Webhooks};
 use crate::access::file::{Pattern, from_toml};
 use crate::access::{Grant, RoomPattern, RoomScope};
@@ -88,7 +88,7 @@ fn webhook(fields: &mut Fields<'_>, files: &SecretFiles<'_>) -> (Webhook, Texts)
     let rooms = rooms.iter().filter_map(|room| fields.parsed("rooms", room, RoomPattern::parse)).collect();
     let texts = secrets(fields, files);
     let secrets = texts.iter().filter_map(|(place, text)| {
-        let secret = Secret::parse(kind?, text, place.clone());
+        let secret = WebhookSecret::parse(kind?, text, place.clone());
         secret.map_err(|problem| fields.problem(&format!("{place} {problem}"))).ok()
     });
     let secrets = secrets.collect();
@@ -176,7 +176,7 @@ fn scalars(value: &Value) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::webhook::{Payload, Verdict};
+    use crate::access::webhook::{Action, Payload};
 
     const SITE: &str = r#"
         [[webhook]]
@@ -206,7 +206,7 @@ mod tests {
         let [site] = webhooks.0.as_slice() else { panic!("{webhooks:?}") };
         assert_eq!((site.id.as_str(), site.kind, site.secrets.len()), ("site", Kind::Github, 2));
         assert_eq!(site.grant.publisher.as_str(), "webhook:site");
-        assert_eq!(format!("{:?}", site.secrets), "[Secret(secret 1), Secret(secret 2)]");
+        assert_eq!(format!("{:?}", site.secrets), "[WebhookSecret(secret 1), WebhookSecret(secret 2)]");
         let judge =
             |event, json: &str| site.judge(Some(event), &Payload::parse(None, json.as_bytes()).unwrap());
         let run = |name: &str| {
@@ -214,14 +214,14 @@ mod tests {
             judge("workflow_run", &format!(r#"{{"action": "completed", "workflow_run": {run}}}"#))
         };
         for name in ["Publish", "Deploy to Pages"] {
-            assert!(matches!(run(name), Verdict::Publish(Some(revision)) if revision.as_str() == "3484a3f"));
+            assert!(matches!(run(name), Action::Publish(Some(revision)) if revision.as_str() == "3484a3f"));
         }
-        assert!(matches!(run("Test"), Verdict::Ignore(_)));
+        assert!(matches!(run("Test"), Action::Ignore(_)));
         let main = r#"{"ref": "refs/heads/main", "forced": false}"#;
-        assert_eq!(judge("push", main), Verdict::Publish(None));
-        assert_eq!(judge("page_build", main), Verdict::Publish(None));
-        assert!(matches!(judge("star", main), Verdict::Ignore(_)));
-        assert_eq!(judge("ping", "{}"), Verdict::Ping);
+        assert_eq!(judge("push", main), Action::Publish(None));
+        assert_eq!(judge("page_build", main), Action::Publish(None));
+        assert!(matches!(judge("star", main), Action::Ignore(_)));
+        assert_eq!(judge("ping", "{}"), Action::Ping);
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         let file = "[[webhook]]\nid = \"cms\"\nkind = \"standard\"\nrooms = \"*\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"";
         let webhooks = read(file).unwrap();
         let anything = Payload::parse(None, b"7").unwrap();
-        assert_eq!(webhooks.0[0].judge(None, &anything), Verdict::Publish(None));
+        assert_eq!(webhooks.0[0].judge(None, &anything), Action::Publish(None));
     }
 
     #[test]
@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(named, [PathBuf::from("/run/new"), PathBuf::from("/run/old")]);
         let secrets = [b"a new secret of gitlab\n".to_vec(), b"an old secret of gitlab\n".to_vec()];
         let webhooks = Webhooks::parse(&[&[file.as_bytes().to_vec()], secrets.as_slice()].concat()).unwrap();
-        assert_eq!(format!("{:?}", webhooks.0[0].secrets), "[Secret(secret_file 1), Secret(secret_file 2)]");
+        assert_eq!(
+            format!("{:?}", webhooks.0[0].secrets),
+            "[WebhookSecret(secret_file 1), WebhookSecret(secret_file 2)]"
+        );
         assert!(read(file).unwrap_err().contains("secret_file 1: /run/new was not read"));
     }
 

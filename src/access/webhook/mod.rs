@@ -18,7 +18,7 @@ pub use self::file::secret_files;
 pub use self::filter::Ignored;
 use self::filter::Rule;
 pub use self::payload::{Payload, PayloadError};
-use self::proof::Secret;
+use self::proof::WebhookSecret;
 pub use self::proof::{Claim, TOLERANCE};
 use super::Grant;
 use crate::config::{BadSettings, Problem, WebhookSettings};
@@ -62,7 +62,7 @@ impl std::fmt::Display for Kind {
 
 /// Why a request is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum ProofError {
     #[error("the header {header} was not sent; {hint}")]
     Missing { header: &'static str, hint: &'static str },
     #[error("the header {header} must be {wanted}")]
@@ -85,7 +85,7 @@ pub struct Webhook {
     pub kind: Kind,
     /// The webhook as a publisher, and its rooms.
     pub grant: Grant,
-    secrets: Vec<Secret>,
+    secrets: Vec<WebhookSecret>,
     /// Any of them will do; without one, every delivery does.
     rules: Vec<Rule>,
 }
@@ -103,7 +103,7 @@ pub struct Sender<'a> {
 
 /// What to do with a delivery.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Action {
     Publish(Option<Revision>),
     /// GitHub asks, when a webhook is made, whether someone is there.
     Ping,
@@ -125,18 +125,18 @@ pub fn load(
 
 impl Webhooks {
     /// Whose secret fits. Looks at every secret of the kind, however early one does, and compares in constant time.
-    pub fn sender(&self, kind: Kind, claim: &Claim<'_>, body: &[u8]) -> Result<Sender<'_>, Refused> {
+    pub fn sender(&self, kind: Kind, claim: &Claim<'_>, body: &[u8]) -> Result<Sender<'_>, ProofError> {
         let none = u32::MAX;
         let mut found = none;
         for (number, (_, secret)) in (0..none).zip(self.secrets_of(kind)) {
             found.conditional_assign(&number, claim.proves(secret, body));
         }
         let sender = usize::try_from(found).ok().and_then(|number| self.secrets_of(kind).nth(number));
-        let (webhook, secret) = sender.ok_or(Refused::Unknown(kind))?;
+        let (webhook, secret) = sender.ok_or(ProofError::Unknown(kind))?;
         Ok(Sender { webhook, secret: secret.place() })
     }
 
-    fn secrets_of(&self, kind: Kind) -> impl Iterator<Item = (&Webhook, &Secret)> {
+    fn secrets_of(&self, kind: Kind) -> impl Iterator<Item = (&Webhook, &WebhookSecret)> {
         let webhooks = self.0.iter().filter(move |webhook| webhook.kind == kind);
         webhooks.flat_map(|webhook| webhook.secrets.iter().map(move |secret| (webhook, secret)))
     }
@@ -144,24 +144,24 @@ impl Webhooks {
 
 impl Webhook {
     /// What to do with this event; `event` is what the header said, if the kind has one.
-    pub fn judge(&self, event: Option<&str>, payload: &Payload) -> Verdict {
+    pub fn judge(&self, event: Option<&str>, payload: &Payload) -> Action {
         let event = match self.kind {
             Kind::Standard => payload.text("type"),
             Kind::Github | Kind::Gitlab => event,
         };
         if self.kind == Kind::Github && event == Some("ping") {
-            return Verdict::Ping;
+            return Action::Ping;
         }
         if self.rules.is_empty() {
-            return Verdict::Publish(None);
+            return Action::Publish(None);
         }
         let mut ignored = Ignored::default();
         for rule in &self.rules {
             match rule.mismatch(event, payload) {
-                None => return Verdict::Publish(rule.revision(payload)),
+                None => return Action::Publish(rule.revision(payload)),
                 Some(mismatch) => ignored.add(mismatch),
             }
         }
-        Verdict::Ignore(ignored)
+        Action::Ignore(ignored)
     }
 }

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{Header, Kind, Refused};
+use super::{Header, Kind, ProofError};
 use crate::room::Timestamp;
 
 /// How far the time of a signature may be from this machine's: what Standard Webhooks' own libraries allow.
@@ -32,7 +32,7 @@ const MAX_DELIVERY_ID: usize = 128;
 type Sha256Sum = [u8; 32];
 
 /// A secret in the form in which proofs are compared with it; the secret itself is not kept.
-pub struct Secret {
+pub struct WebhookSecret {
     place: String,
     key: Key,
 }
@@ -46,13 +46,13 @@ enum Key {
     Message(Hmac<Sha256>),
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.place)
+        write!(f, "WebhookSecret({})", self.place)
     }
 }
 
-impl Secret {
+impl WebhookSecret {
     /// Takes the secret of a webhook. An error says what is wrong, and does not repeat it.
     pub fn parse(kind: Kind, secret: &str, place: String) -> Result<Self, String> {
         let long_enough = |bytes: &[u8]| {
@@ -116,7 +116,7 @@ enum Proof<'a> {
 
 impl<'a> Claim<'a> {
     /// Refuses what could not be believed whatever the body is.
-    pub fn read(kind: Kind, header: &Header<'a>, now: Timestamp) -> Result<Self, Refused> {
+    pub fn read(kind: Kind, header: &Header<'a>, now: Timestamp) -> Result<Self, ProofError> {
         let (proofs, event, delivery) = match kind {
             Kind::Github => (vec![github(header)?], Some("x-github-event"), ["x-github-delivery"].as_slice()),
             Kind::Gitlab => {
@@ -134,7 +134,7 @@ impl<'a> Claim<'a> {
     }
 
     /// Whether the sender knows that secret.
-    pub(super) fn proves(&self, secret: &Secret, body: &[u8]) -> Choice {
+    pub(super) fn proves(&self, secret: &WebhookSecret, body: &[u8]) -> Choice {
         let fits = self.proofs.iter().map(|proof| proof.fits(&secret.key, body));
         fits.fold(Choice::from(0), std::ops::BitOr::bitor)
     }
@@ -159,7 +159,7 @@ impl Proof<'_> {
     }
 }
 
-fn github(header: &Header<'_>) -> Result<Proof<'static>, Refused> {
+fn github(header: &Header<'_>) -> Result<Proof<'static>, ProofError> {
     const NAME: &str = "X-Hub-Signature-256";
     let text = required(header, NAME, "give the webhook a secret in its settings at GitHub")?;
     let mut signature = Sha256Sum::default();
@@ -167,36 +167,36 @@ fn github(header: &Header<'_>) -> Result<Proof<'static>, Refused> {
     if decoded.is_some_and(|decoded| decoded.is_ok()) {
         return Ok(Proof::Body(signature));
     }
-    Err(Refused::Malformed { header: NAME, wanted: "sha256= and 64 hexadecimal digits" })
+    Err(ProofError::Malformed { header: NAME, wanted: "sha256= and 64 hexadecimal digits" })
 }
 
 /// A webhook may have a secret token, a signing token, or, while one replaces the other, both.
-fn gitlab<'a>(header: &Header<'a>, now: Timestamp) -> Result<Vec<Proof<'a>>, Refused> {
+fn gitlab<'a>(header: &Header<'a>, now: Timestamp) -> Result<Vec<Proof<'a>>, ProofError> {
     let token = header("x-gitlab-token").map(|token| Proof::Shown(Sha256::digest(token).into()));
     if header("webhook-signature").is_none() && token.is_none() {
         let hint = "give the webhook a signing token or a secret token in its settings at GitLab";
-        return Err(Refused::Missing { header: "X-Gitlab-Token or webhook-signature", hint });
+        return Err(ProofError::Missing { header: "X-Gitlab-Token or webhook-signature", hint });
     }
     match (message(header, now), token) {
         (Ok(message), token) => Ok([message].into_iter().chain(token).collect()),
         (Err(_), Some(token)) => Ok(vec![token]),
-        (Err(refused), None) => Err(refused),
+        (Err(error), None) => Err(error),
     }
 }
 
-fn message<'a>(header: &Header<'a>, now: Timestamp) -> Result<Proof<'a>, Refused> {
+fn message<'a>(header: &Header<'a>, now: Timestamp) -> Result<Proof<'a>, ProofError> {
     const HINT: &str = "Standard Webhooks sends webhook-id, webhook-timestamp and webhook-signature";
     let id = required(header, "webhook-id", HINT)?;
     let timestamp = required(header, "webhook-timestamp", HINT)?;
     let signatures = required(header, "webhook-signature", HINT)?;
-    let seconds = seconds_since_1970(timestamp).ok_or(Refused::Malformed {
+    let seconds = seconds_since_1970(timestamp).ok_or(ProofError::Malformed {
         header: "webhook-timestamp",
         wanted: "a whole number of seconds since 1970",
     })?;
     let here = now.as_micros() / 1_000_000;
     let (off, ahead) = (seconds.abs_diff(here), seconds > here);
     if off > TOLERANCE.as_secs() {
-        return Err(Refused::Clock { seconds: off, ahead });
+        return Err(ProofError::Clock { seconds: off, ahead });
     }
     // Other versions are signatures by other means, sent beside this one.
     let signatures: Vec<Sha256Sum> = signatures
@@ -206,13 +206,13 @@ fn message<'a>(header: &Header<'a>, now: Timestamp) -> Result<Proof<'a>, Refused
         .collect();
     if signatures.is_empty() {
         let wanted = "v1, and the base64 of an HMAC-SHA256; several with blanks in between";
-        return Err(Refused::Malformed { header: "webhook-signature", wanted });
+        return Err(ProofError::Malformed { header: "webhook-signature", wanted });
     }
     Ok(Proof::Message { id, timestamp, signatures })
 }
 
-fn required<'a>(header: &Header<'a>, name: &'static str, hint: &'static str) -> Result<&'a str, Refused> {
-    header(name).ok_or(Refused::Missing { header: name, hint })
+fn required<'a>(header: &Header<'a>, name: &'static str, hint: &'static str) -> Result<&'a str, ProofError> {
+    header(name).ok_or(ProofError::Missing { header: name, hint })
 }
 
 /// Digits alone, as another text of the same number would be another signed text.
@@ -221,7 +221,7 @@ fn seconds_since_1970(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
-fn delivery_id<'a>(name: &str, id: &'a str) -> Result<&'a str, Refused> {
+fn delivery_id<'a>(name: &str, id: &'a str) -> Result<&'a str, ProofError> {
     let valid = (1..=MAX_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     if valid {
         return Ok(id);
@@ -231,7 +231,7 @@ fn delivery_id<'a>(name: &str, id: &'a str) -> Result<&'a str, Refused> {
         "idempotency-key" => "Idempotency-Key",
         _ => "webhook-id",
     };
-    Err(Refused::Malformed { header, wanted: "1 to 128 visible characters" })
+    Err(ProofError::Malformed { header, wanted: "1 to 128 visible characters" })
 }
 
 #[cfg(test)]
@@ -249,11 +249,11 @@ mod tests {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    fn secret(kind: Kind, text: &str) -> Secret {
-        Secret::parse(kind, text, "secret".into()).unwrap()
+    fn secret(kind: Kind, text: &str) -> WebhookSecret {
+        WebhookSecret::parse(kind, text, "secret".into()).unwrap()
     }
 
-    fn claim<'a>(kind: Kind, headers: &'a [(&str, &str)], now: u64) -> Result<Claim<'a>, Refused> {
+    fn claim<'a>(kind: Kind, headers: &'a [(&str, &str)], now: u64) -> Result<Claim<'a>, ProofError> {
         let header = |name: &str| {
             headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
         };
@@ -302,11 +302,11 @@ mod tests {
         for now in [THEN - 300, THEN, THEN + 300] {
             assert!(claim(Kind::Standard, &headers, now).is_ok(), "{now}");
         }
-        let refused = claim(Kind::Standard, &headers, THEN + 301).unwrap_err();
-        assert_eq!(refused, Refused::Clock { seconds: 301, ahead: false });
-        assert!(refused.to_string().contains("301 seconds behind this relay's clock"), "{refused}");
-        let refused = claim(Kind::Standard, &headers, THEN - 301).unwrap_err();
-        assert_eq!(refused, Refused::Clock { seconds: 301, ahead: true });
+        let error = claim(Kind::Standard, &headers, THEN + 301).unwrap_err();
+        assert_eq!(error, ProofError::Clock { seconds: 301, ahead: false });
+        assert!(error.to_string().contains("301 seconds behind this relay's clock"), "{error}");
+        let error = claim(Kind::Standard, &headers, THEN - 301).unwrap_err();
+        assert_eq!(error, ProofError::Clock { seconds: 301, ahead: true });
     }
 
     #[test]
@@ -344,8 +344,8 @@ mod tests {
             (Kind::Standard, &standard("1614265330", "v1,????"), "webhook-signature must be"),
         ];
         for (kind, headers, part) in cases {
-            let refused = claim(kind, headers, THEN).unwrap_err().to_string();
-            assert!(refused.contains(part), "{part}: {refused}");
+            let error = claim(kind, headers, THEN).unwrap_err().to_string();
+            assert!(error.contains(part), "{part}: {error}");
         }
     }
 
@@ -358,9 +358,9 @@ mod tests {
             (Kind::Standard, "hunter2?"),
             (Kind::Standard, "whsec_aHVudGVyMg=="),
         ] {
-            let error = Secret::parse(kind, text, "secret".into()).unwrap_err();
+            let error = WebhookSecret::parse(kind, text, "secret".into()).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert_eq!(format!("{:?}", secret(Kind::Standard, WHSEC)), "Secret(secret)");
+        assert_eq!(format!("{:?}", secret(Kind::Standard, WHSEC)), "WebhookSecret(secret)");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use hmac::{Hmac, KeyInit, Mac};
-use refresh_relay::access::token::{Expected, KeySet, Token};
+use refresh_relay::access::token::{KeySet, RequiredClaims, Token};
 use serde_json::Value;
 use sha2::Sha256;
 
@@ -25,11 +25,11 @@ static PUBLIC_KEYS: LazyLock<KeySet> = LazyLock::new(|| KeySet::from_jwks(PUBLIC
 
 pub fn check(input: &[u8]) {
     let (secret, public): (&KeySet, &KeySet) = (&SECRETS, &PUBLIC_KEYS);
-    let expected = Expected { issuer: Some(ISSUER.to_owned()), audience: Some(AUDIENCE.to_owned()) };
+    let required = RequiredClaims { issuer: Some(ISSUER.to_owned()), audience: Some(AUDIENCE.to_owned()) };
     if let Ok(text) = std::str::from_utf8(input) {
         // Whoever has no key makes no token.
         for keys in [secret, public] {
-            assert!(Token::parse(text).and_then(|token| token.verify(keys, &expected)).is_err(), "{text}");
+            assert!(Token::parse(text).and_then(|token| token.verify(keys, &required)).is_err(), "{text}");
         }
         let _is_one_or_not = (Token::is_one(text), Token::parse(text).map(|token| token.claimed_issuer()));
     }
@@ -41,8 +41,8 @@ pub fn check(input: &[u8]) {
     let token = format!("{message}.{}", BASE64URL.encode(signature));
     let Ok(parsed) = Token::parse(&token) else { return };
     // Public keys verify nothing that is signed with a shared secret, whatever the header says.
-    assert!(parsed.verify(public, &expected).is_err(), "{token}");
-    if let Ok(verified) = parsed.verify(secret, &expected) {
+    assert!(parsed.verify(public, &required).is_err(), "{token}");
+    if let Ok(verified) = parsed.verify(secret, &required) {
         let header: Value = serde_json::from_slice(header).expect("a header");
         assert!(header["alg"] == "HS256" && header.get("crit").is_none_or(Value::is_null), "{header}");
         let claims: Value = serde_json::from_slice(claims).expect("claims");

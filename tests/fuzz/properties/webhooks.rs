@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use refresh_relay::access::webhook::{Claim, Kind, Payload, Refused, Webhooks};
+use refresh_relay::access::webhook::{Claim, Kind, Payload, ProofError, Webhooks};
 use refresh_relay::room::Timestamp;
 use sha2::Sha256;
 
@@ -66,8 +66,8 @@ fn read(webhooks: &Webhooks, kind: Kind, headers: &Headers, body: &[u8]) -> bool
             assert_eq!(sender.webhook.kind, kind);
             true
         }
-        Err(refused) => {
-            assert_eq!(refused, Refused::Unknown(kind));
+        Err(error) => {
+            assert_eq!(error, ProofError::Unknown(kind));
             false
         }
     }
