@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use rand::distr::{Alphanumeric, SampleString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use toml::value::Datetime;
 
 use super::file::from_toml;
-use super::{Denied, Grant, RoomPattern, RoomScope};
+use super::{Denied, Grant, RoomPattern, RoomScope, constant_time};
 use crate::room::Publisher;
 
 /// A secret that stands in a keys file has at least so many characters: with fewer it might be guessed.
@@ -115,14 +115,10 @@ impl KeyRing {
         if problems.is_empty() { Ok(Self(keys)) } else { Err(problems.join("; ")) }
     }
 
-    /// Looks at every key, however early one fits, and compares in constant time: how long it takes tells nothing.
+    /// What the key allows that has this digest. How long it takes tells nothing.
     pub fn find(&self, shown: &SecretDigest, now: SystemTime) -> Result<Grant, Denied> {
-        let none = u32::MAX;
-        let mut found = none;
-        for (index, key) in (0..none).zip(&self.0) {
-            found.conditional_assign(&index, key.digest.ct_eq(shown));
-        }
-        let key = usize::try_from(found).ok().and_then(|index| self.0.get(index)).ok_or(Denied::Unknown)?;
+        let found = constant_time::position(&self.0, |key| key.digest.ct_eq(shown));
+        let key = found.and_then(|index| self.0.get(index)).ok_or(Denied::Unknown)?;
         let publisher = || key.grant.publisher.clone();
         if key.not_before.is_some_and(|not_before| now < not_before) {
             return Err(Denied::NotYet(publisher()));

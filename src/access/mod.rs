@@ -2,6 +2,7 @@
 //!
 //! It is given what a caller shows and answers who that is and for which rooms; it knows neither HTTP nor the node.
 
+mod constant_time;
 mod file;
 mod keys;
 pub mod token;

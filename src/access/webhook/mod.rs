@@ -11,7 +11,6 @@ mod proof;
 
 use std::sync::Arc;
 
-use subtle::ConditionallySelectable;
 use thiserror::Error;
 
 pub use self::file::secret_files;
@@ -20,7 +19,7 @@ use self::filter::Rule;
 pub use self::payload::{Payload, PayloadError};
 use self::proof::WebhookSecret;
 pub use self::proof::{Claim, TOLERANCE};
-use super::Grant;
+use super::{Grant, constant_time};
 use crate::config::{BadSettings, Problem, WebhookSettings};
 use crate::metrics::WatchedFile;
 use crate::reload::{Reloaded, Reloads};
@@ -124,14 +123,10 @@ pub fn load(
 }
 
 impl Webhooks {
-    /// Whose secret fits. Looks at every secret of the kind, however early one does, and compares in constant time.
+    /// Whose secret fits. How long it takes tells nothing but how many secrets of the kind there are.
     pub fn sender(&self, kind: Kind, claim: &Claim<'_>, body: &[u8]) -> Result<Sender<'_>, ProofError> {
-        let none = u32::MAX;
-        let mut found = none;
-        for (number, (_, secret)) in (0..none).zip(self.secrets_of(kind)) {
-            found.conditional_assign(&number, claim.proves(secret, body));
-        }
-        let sender = usize::try_from(found).ok().and_then(|number| self.secrets_of(kind).nth(number));
+        let found = constant_time::position(self.secrets_of(kind), |(_, secret)| claim.proves(secret, body));
+        let sender = found.and_then(|index| self.secrets_of(kind).nth(index));
         let (webhook, secret) = sender.ok_or(ProofError::Unknown(kind))?;
         Ok(Sender { webhook, secret: secret.place() })
     }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Header, Kind, ProofError};
+use crate::access::constant_time;
 use crate::room::Timestamp;
 
 /// How far the time of a signature may be from this machine's: what Standard Webhooks' own libraries allow.
@@ -135,8 +136,7 @@ impl<'a> Claim<'a> {
 
     /// Whether the sender knows that secret.
     pub(super) fn proves(&self, secret: &WebhookSecret, body: &[u8]) -> Choice {
-        let fits = self.proofs.iter().map(|proof| proof.fits(&secret.key, body));
-        fits.fold(Choice::from(0), std::ops::BitOr::bitor)
+        constant_time::any(self.proofs.iter().map(|proof| proof.fits(&secret.key, body)))
     }
 }
 
@@ -151,8 +151,7 @@ impl Proof<'_> {
             (Self::Message { id, timestamp, signatures }, Key::Message(key)) => {
                 let mac = key.clone().chain_update(format!("{id}.{timestamp}.")).chain_update(body);
                 let wanted = mac.finalize().into_bytes();
-                let fits = signatures.iter().map(|signature| signature.ct_eq(wanted.as_ref()));
-                fits.fold(Choice::from(0), std::ops::BitOr::bitor)
+                constant_time::any(signatures.iter().map(|signature| signature.ct_eq(wanted.as_ref())))
             }
             _ => Choice::from(0),
         }
