@@ -31,6 +31,11 @@ impl Pattern {
     }
 }
 
+/// Whether an entry that does not say so may ask where rooms stand.
+pub const fn may_read() -> bool {
+    true
+}
+
 /// Reads TOML. An error names the line and what is wrong there.
 pub fn from_toml<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(content).map_err(|_| "is not UTF-8".to_owned())?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use toml::value::Datetime;
 
-use super::file::from_toml;
+use super::file::{from_toml, may_read};
 use super::{Denied, Grant, RoomPattern, RoomScope, constant_time};
 use crate::room::Publisher;
 
@@ -54,12 +54,8 @@ struct KeyEntry {
     rooms: Vec<String>,
     not_before: Option<Datetime>,
     expires: Option<Datetime>,
-    #[serde(default = "yes")]
+    #[serde(default = "may_read")]
     may_read: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What is kept and compared of a secret.

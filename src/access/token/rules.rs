@@ -10,7 +10,7 @@ use toml::Value;
 
 use super::fetch::Source;
 use super::verify::{Claims, RequiredClaims};
-use crate::access::file::{Pattern, from_toml};
+use crate::access::file::{Pattern, from_toml, may_read};
 use crate::access::{Grant, RoomPattern, RoomScope};
 use crate::config::secure_url;
 use crate::room::Publisher;
@@ -83,12 +83,8 @@ struct RuleEntry {
     id: String,
     rooms: Vec<String>,
     claims: BTreeMap<String, Value>,
-    #[serde(default = "yes")]
+    #[serde(default = "may_read")]
     may_read: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 impl Rules {
