@@ -15,6 +15,7 @@ mod takeover;
 pub mod unheard;
 mod v1;
 mod webhook;
+mod wording;
 
 use std::rc::Rc;
 use std::sync::Arc;

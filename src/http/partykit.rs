@@ -2,6 +2,7 @@
 //!
 //! Answers are PartyKit's to the byte where that serves users; where they are better on purpose it is said.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use actix_http::RequestHead;
@@ -13,8 +14,8 @@ use super::body::{self, BodyError};
 use super::credentials;
 use super::held::until_answered;
 use super::problem::RETRY_AFTER_SECONDS;
-use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
+use super::wording::{ROOM_NOT_ALLOWED, TOO_MANY};
 use crate::access::{DenialKind, Denied, Grant};
 use crate::hub::Shard;
 use crate::metrics::{Api, PublishResult, Refusal};
@@ -22,9 +23,6 @@ use crate::room::RoomId;
 use crate::ws::Admitted;
 
 pub const NOTHING: &str = "Nothing to see here.";
-
-/// What is said of a room that `rooms.allow` does not cover.
-pub const ROOM_NOT_ALLOWED: &str = "This relay does not serve that room (rooms.allow).";
 
 /// Everything but a handshake.
 pub async fn party(
@@ -61,7 +59,7 @@ pub fn wants_websocket(request: &HttpRequest) -> bool {
 /// The answer to a request that is refused.
 pub struct PlainRefusal {
     status: StatusCode,
-    text: String,
+    text: Cow<'static, str>,
 }
 
 impl PlainRefusal {
@@ -72,27 +70,23 @@ impl PlainRefusal {
 
 /// Checks a handshake.
 pub async fn admit(head: &RequestHead, room: &str, public: &Public) -> Result<Admitted, PlainRefusal> {
-    let parsed = RoomId::parse(room, public.max_room_bytes);
-    let room_error = parsed.as_ref().err().map(ToString::to_string);
-    let mut admitted = public.gate.admit(head, parsed).map_err(|refusal| {
-        public.metrics.refused(refusal);
-        refuse(refusal, room_error)
-    })?;
+    let room = RoomId::parse(room, public.max_room_bytes);
+    let bad_name = room.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let mut admitted = public.gate.admit(head, room).map_err(|refusal| refuse(refusal, &bad_name, public))?;
     // Last, as it costs most.
     let shown = credentials::listener(head);
     let leave = public.access.listener(shown.as_deref(), admitted.room()).await;
-    admitted.until(leave.map_err(|denied| not_a_listener(&denied, public))?.until);
+    let leave = leave.map_err(|denied| refuse(not_a_listener(&denied), &denied.to_string(), public))?;
+    admitted.until(leave.until);
     Ok(admitted)
 }
 
-fn not_a_listener(denied: &Denied, public: &Public) -> PlainRefusal {
-    let (refusal, status) = match denied.kind() {
-        DenialKind::Unauthorized => (Refusal::Unauthorized, StatusCode::UNAUTHORIZED),
-        DenialKind::Forbidden => (Refusal::Forbidden, StatusCode::FORBIDDEN),
-        DenialKind::Unavailable => (Refusal::IssuerUnavailable, StatusCode::SERVICE_UNAVAILABLE),
-    };
-    public.metrics.refused(refusal);
-    PlainRefusal { status, text: sentence(&denied.to_string()) }
+const fn not_a_listener(denied: &Denied) -> Refusal {
+    match denied.kind() {
+        DenialKind::Unauthorized => Refusal::Unauthorized,
+        DenialKind::Forbidden => Refusal::Forbidden,
+        DenialKind::Unavailable => Refusal::IssuerUnavailable,
+    }
 }
 
 /// Answers a handshake.
@@ -112,26 +106,31 @@ pub async fn connect(
     }
 }
 
-fn refuse(refusal: Refusal, room_error: Option<String>) -> PlainRefusal {
-    let (status, text) = match refusal {
-        // The gate does not look at tokens.
-        Refusal::Unauthorized | Refusal::Forbidden | Refusal::IssuerUnavailable => {
-            (StatusCode::FORBIDDEN, "")
+/// Counts a handshake that is refused. `cause` says what is wrong with the room's name, or with the token.
+fn refuse(refusal: Refusal, cause: &str, public: &Public) -> PlainRefusal {
+    public.metrics.refused(refusal);
+    let status = match refusal {
+        Refusal::Room | Refusal::BadRequest => StatusCode::BAD_REQUEST,
+        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+        Refusal::Forbidden | Refusal::Origin | Refusal::RoomNotAllowed => StatusCode::FORBIDDEN,
+        Refusal::PerIp | Refusal::Rate => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Full | Refusal::RoomFull | Refusal::Draining | Refusal::IssuerUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
         }
-        Refusal::Origin => (StatusCode::FORBIDDEN, "This origin may not connect here."),
-        Refusal::Room => (StatusCode::BAD_REQUEST, ""),
-        Refusal::BadRequest => {
-            (StatusCode::BAD_REQUEST, "This is not a WebSocket handshake (RFC 6455, version 13).")
-        }
-        Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "This node is full, try again."),
-        Refusal::RoomNotAllowed => (StatusCode::FORBIDDEN, ROOM_NOT_ALLOWED),
-        Refusal::RoomFull => (StatusCode::SERVICE_UNAVAILABLE, "This room is full on this node, try again."),
-        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This node is leaving, try again."),
-        Refusal::PerIp => (StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address."),
-        Refusal::Rate => (StatusCode::TOO_MANY_REQUESTS, "Too many connections at once, try again."),
     };
-    let text =
-        room_error.filter(|_| refusal == Refusal::Room).map_or(text.to_owned(), |error| sentence(&error));
+    let text = match refusal {
+        Refusal::Room | Refusal::Unauthorized | Refusal::Forbidden | Refusal::IssuerUnavailable => {
+            sentence(cause).into()
+        }
+        Refusal::BadRequest => "This is not a WebSocket handshake (RFC 6455, version 13).".into(),
+        Refusal::Origin => "This origin may not connect here.".into(),
+        Refusal::RoomNotAllowed => ROOM_NOT_ALLOWED.into(),
+        Refusal::PerIp => "Too many connections from this address.".into(),
+        Refusal::Rate => "Too many connections at once, try again.".into(),
+        Refusal::Full => "This node is full, try again.".into(),
+        Refusal::RoomFull => "This room is full on this node, try again.".into(),
+        Refusal::Draining => "This node is leaving, try again.".into(),
+    };
     PlainRefusal { status, text }
 }
 
@@ -198,15 +197,15 @@ async fn read_publish(
     grant: &Grant,
     public: &Public,
 ) -> Result<Publish, PlainRefusal> {
-    let refused = |status, text| PlainRefusal { status, text };
+    let refused = |status, text: Cow<'static, str>| PlainRefusal { status, text };
     let room = RoomId::parse(room, public.max_room_bytes)
-        .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string())))?;
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, sentence(&error.to_string()).into()))?;
     if !public.allowed_rooms.covers(&room) {
-        return Err(refused(StatusCode::FORBIDDEN, ROOM_NOT_ALLOWED.to_owned()));
+        return Err(refused(StatusCode::FORBIDDEN, ROOM_NOT_ALLOWED.into()));
     }
     grant
         .publish_to(&room)
-        .map_err(|denied| refused(StatusCode::FORBIDDEN, sentence(&denied.to_string())))?;
+        .map_err(|denied| refused(StatusCode::FORBIDDEN, sentence(&denied.to_string()).into()))?;
     let limits = public.body_limits;
     let body = body::read(payload, limits).await.map_err(|error| {
         let status = match error {
@@ -215,9 +214,9 @@ async fn read_publish(
             BodyError::Broken => StatusCode::BAD_REQUEST,
             BodyError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         };
-        refused(status, error.detail(limits))
+        refused(status, error.detail(limits).into())
     })?;
-    body::parse_json(&body).map_err(|error| refused(StatusCode::BAD_REQUEST, error))?;
+    body::parse_json(&body).map_err(|error| refused(StatusCode::BAD_REQUEST, error.into()))?;
     let publisher = grant.publisher.clone();
     Ok(Publish { room, revision: None, publisher, idempotency_key: None, wait: None })
 }

@@ -6,9 +6,6 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::room::Publisher;
 
-/// What a publisher is told that is over it.
-pub const TOO_MANY: &str = "Too many publishes with this key at once, try again.";
-
 /// So many publish requests per second and key. There are only as many counters as keys.
 pub struct PublishRate(Option<DefaultKeyedRateLimiter<Publisher>>);
 

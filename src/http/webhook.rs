@@ -14,8 +14,8 @@ use tracing::info;
 
 use super::body::{self, BodyLimits};
 use super::problem::{Code, Problem};
-use super::publish_rate::TOO_MANY;
 use super::publishing::Publish;
+use super::wording::TOO_MANY;
 use super::{Public, credentials, v1};
 use crate::access::webhook::{Action, Claim, Kind, Payload, ProofError, Sender, Webhooks};
 use crate::metrics::{Api, PublishResult};
