@@ -62,7 +62,7 @@ impl Application {
         metrics.connections_limit.set(i64::try_from(capacity.sockets).unwrap_or(i64::MAX));
         let node = node(&settings, &metrics);
         let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
-        let made_key = (!settings.publish.has_key()).then(access::generate_secret);
+        let made_key = (!settings.has_publisher()).then(access::generate_secret);
         let Files { access, issuers, webhooks, certificate, reloads } =
             Files::read(&settings, made_key.as_deref(), &metrics)?;
         let tls = certificate.zip(settings.server.tls.as_ref());
@@ -128,7 +128,7 @@ impl Application {
         self.settings.server.tls.is_some()
     }
 
-    /// The publish key that was made for this run, as the settings have none.
+    /// The publish key that was made for this run, as the settings name nobody who may publish.
     pub fn made_key(&self) -> Option<&str> {
         self.made_key.as_deref()
     }

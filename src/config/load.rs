@@ -100,12 +100,14 @@ const MAX_HEAD_BYTES: u64 = 128 * 1024;
 /// One year; longer is a slip of the pen.
 const YEAR: u64 = 365 * 24 * 3600;
 
+/// Any of these says who may publish.
+const WAYS_TO_PUBLISH: [&str; 5] =
+    ["publish.secret", "publish.secret_file", "publish.keys_file", "publish.oidc_file", "webhooks.file"];
+
 fn read(from: &mut Reader) -> Settings {
     // By whether they were set, not by whether they can be read: one problem does not hide another, nor make one.
     let has_url = from.origin("redis.url").is_some();
-    let has_key = ["publish.secret", "publish.secret_file", "publish.keys_file", "publish.oidc_file"]
-        .iter()
-        .any(|key| from.origin(key).is_some());
+    let has_publisher = WAYS_TO_PUBLISH.iter().any(|key| from.origin(key).is_some());
     let redis = redis::read(from);
     let publish = PublishSettings {
         secret: from.secret("publish.secret", "publish.secret_file"),
@@ -115,9 +117,10 @@ fn read(from: &mut Reader) -> Settings {
         rate_per_second: from.rate("publish.rate_per_second"),
         confirm_timeout: from.millis("publish.confirm_timeout_ms", 0..=60_000),
     };
-    if (has_url || redis.is_some()) && !has_key {
-        let message = "a node on Redis needs a key to publish with; set RELAY_PUBLISH__SECRET, publish.secret_file, \
-                       publish.keys_file or publish.oidc_file (only the memory broker makes one by itself)";
+    if (has_url || redis.is_some()) && !has_publisher {
+        let message = "a node on Redis needs someone who may publish; set RELAY_PUBLISH__SECRET, publish.secret_file, \
+                       publish.keys_file, publish.oidc_file or webhooks.file (only the memory broker makes a key by \
+                       itself)";
         from.problem("publish.secret", None, message);
     }
     Settings {

@@ -122,6 +122,12 @@ impl OriginRule {
 }
 
 impl Settings {
+    /// Whether there is anyone who may publish.
+    pub fn has_publisher(&self) -> bool {
+        let PublishSettings { secret, keys_file, oidc_file, .. } = &self.publish;
+        secret.is_some() || keys_file.is_some() || oidc_file.is_some() || self.webhooks.file.is_some()
+    }
+
     /// A TLS connection is more than a bare TCP stream.
     pub fn wire(&self) -> WireKind {
         if self.server.tls.is_some() { WireKind::ActixWs } else { self.websocket.wire }
@@ -163,13 +169,6 @@ pub struct PublishSettings {
     /// Per key; 0 = no limit.
     pub rate_per_second: u32,
     pub confirm_timeout: Duration,
-}
-
-impl PublishSettings {
-    /// Whether there is anyone who may publish.
-    pub fn has_key(&self) -> bool {
-        self.secret.is_some() || self.keys_file.is_some() || self.oidc_file.is_some()
-    }
 }
 
 #[derive(Debug, Clone)]

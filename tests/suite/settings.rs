@@ -223,7 +223,9 @@ async fn a_redis_address_with_a_typo_is_refused() {
 async fn with_redis_a_node_without_a_key_refuses_to_start() {
     let environment = environment(&[("redis.url", "redis://127.0.0.1:6379"), ("server.bind", "127.0.0.1:0")]);
     let finished = run(&["serve"], &environment).await.expect_code(78);
-    assert!(finished.output().contains("publish.secret"), "it does not say what to do: {finished:#?}");
+    for key in ["publish.secret", "webhooks.file"] {
+        assert!(finished.output().contains(key), "it does not say what to do: {finished:#?}");
+    }
 }
 
 #[tokio::test]

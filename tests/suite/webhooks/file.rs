@@ -1,7 +1,10 @@
 //! The webhooks file: how it is changed while the node runs, and what is wrong with it.
 
 use super::{ROOM, count, entry, github, with_webhooks};
+use crate::support::node::refresh;
 use crate::support::program::{Files, environment, run};
+use crate::support::redis::TestRedis;
+use crate::support::socket::REFRESH;
 use crate::support::wait::{SOON, equal, eventually};
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
@@ -100,4 +103,23 @@ async fn a_bad_webhooks_file_is_told_at_the_start_with_every_problem() {
     let missing = environment(&[("webhooks.file", "/nowhere/webhooks.toml")]);
     let output = run(&[], &missing).await.expect_code(78).output();
     assert!(output.contains("webhooks.file: cannot read the file /nowhere/webhooks.toml"), "{output}");
+}
+
+#[tokio::test]
+async fn a_node_that_takes_webhooks_needs_no_key_and_makes_none() {
+    let redis = TestRedis::start().await;
+    let files = Files::new();
+    let secret = "the secret of the site";
+    let file = files.write("webhooks.toml", &entry("site", "github", secret, ""));
+    let memory = with_webhooks(&file).unset("publish.secret");
+    let clustered = with_webhooks(&file).unset("publish.secret").set("redis.url", redis.url());
+    for setup in [memory, clustered] {
+        let node = setup.start().await;
+        let mut socket = node.connect(ROOM).await;
+        let answer = github(ROOM, secret, "push", "d-1", "{}").send(node.public).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        socket.expect_frame(REFRESH).await;
+        assert_eq!(refresh(ROOM).send(node.public).await.status, 401);
+        assert!(!node.output().contains("rrk_"), "it made a key:\n{}", node.output());
+    }
 }
