@@ -14,7 +14,7 @@ use super::publishing::Publish;
 use super::wording::{ROOM_NOT_ALLOWED, TOO_MANY};
 use crate::access::{DenialKind, Denied, Grant};
 use crate::broker::{BrokerError, Tally};
-use crate::metrics::{Api, PublishResult};
+use crate::metrics::{Api, PublishResult, QueryResult};
 use crate::room::{Position, Publication, Publisher, Revision, RoomError, RoomId};
 
 /// The answer to a publish, and to a question for a room.
@@ -97,12 +97,25 @@ pub fn refuse(problem: Problem, api: Api, public: &Public) -> HttpResponse {
 
 /// `GET /v1/rooms/<room>`.
 pub async fn room(request: &HttpRequest, room: Option<&str>, public: &Public) -> HttpResponse {
-    if request.method() != Method::GET {
-        return method_not_allowed("GET");
-    }
-    match report(request, room, public).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
+    let (result, response) = if request.method() == Method::GET {
+        match report(request, room, public).await {
+            Ok(response) => (QueryResult::Ok, response),
+            Err(problem) => (query_result(problem.code), problem.into_response()),
+        }
+    } else {
+        (QueryResult::Invalid, method_not_allowed("GET"))
+    };
+    public.metrics.queried(result);
+    response
+}
+
+const fn query_result(code: Code) -> QueryResult {
+    match code {
+        Code::NotFound => QueryResult::NotFound,
+        Code::Unauthorized => QueryResult::Unauthorized,
+        Code::Forbidden => QueryResult::Forbidden,
+        Code::IssuerUnavailable | Code::BrokerUnavailable => QueryResult::Unavailable,
+        _ => QueryResult::Invalid,
     }
 }
 

@@ -51,6 +51,14 @@ label! {
 }
 
 label! {
+    /// What came of asking where a room stands.
+    QueryResult {
+        Ok => "ok", NotFound => "not_found", Unauthorized => "unauthorized", Forbidden => "forbidden",
+        Invalid => "invalid", Unavailable => "unavailable",
+    }
+}
+
+label! {
     /// What is read again while the node runs.
     WatchedFile {
         PublishSecret => "publish_secret", PublishKeys => "publish_keys", OidcRules => "oidc_rules",

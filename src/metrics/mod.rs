@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextE
 use self::files::FileMetrics;
 use self::labels::JwksFetch;
 pub use self::labels::{
-    Api, BadRequest, Loss, Outcome, PublishResult, Refusal, Source, TlsFailure, WatchedFile,
+    Api, BadRequest, Loss, Outcome, PublishResult, QueryResult, Refusal, Source, TlsFailure, WatchedFile,
 };
 use self::maker::Maker;
 pub use self::redis::RedisMetrics;
@@ -36,6 +36,7 @@ pub struct Metrics {
     requests_refused: IntCounterVec,
     pub tls: TlsMetrics,
     publishes: IntCounterVec,
+    room_queries: IntCounterVec,
     publications_received: IntCounterVec,
     deliveries: IntCounterVec,
     pub confirmations_missing: IntCounter,
@@ -77,6 +78,7 @@ impl Metrics {
                 "Publish requests, by form and result.",
                 &[("api", Api::LABELS), ("result", PublishResult::LABELS)],
             )?,
+            room_queries: room_queries(&make)?,
             publications_received: make.children(
                 "relay_publications_received_total",
                 "Publications that reached this node, by the way they came.",
@@ -127,6 +129,11 @@ impl Metrics {
         self.publishes.with_label_values(&[api.label(), result.label()]).inc();
     }
 
+    /// Somebody asked where a room stands.
+    pub fn queried(&self, result: QueryResult) {
+        self.room_queries.with_label_values(&[result.label()]).inc();
+    }
+
     /// An issuer was asked for its keys.
     pub fn jwks_fetched(&self, brought_keys: bool) {
         let result = if brought_keys { JwksFetch::Ok } else { JwksFetch::Failed };
@@ -150,6 +157,12 @@ impl Metrics {
 fn requests_refused(make: &Maker) -> prometheus::Result<IntCounterVec> {
     let help = "Connections that ended without a request, or in the midst of one, by what was wrong.";
     make.children("relay_requests_refused_total", help, &[("reason", BadRequest::LABELS)])
+}
+
+fn room_queries(make: &Maker) -> prometheus::Result<IntCounterVec> {
+    let help = "Requests that ask where a room stands (GET /v1/rooms/<room>), by result; not_found: it was neither \
+                refreshed nor has it a socket.";
+    make.children("relay_room_queries_total", help, &[("result", QueryResult::LABELS)])
 }
 
 fn jwks_fetches(make: &Maker) -> prometheus::Result<IntCounterVec> {

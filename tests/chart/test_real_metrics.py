@@ -41,14 +41,15 @@ def test_metrics_of_the_contract_are_exported(nodes, name, metric):
 
 @pytest.fixture(scope="module")
 def scraped(nodes, tmp_path_factory):
-    """A Prometheus that has seen the nodes at work: sockets, and publications between two scrapes."""
+    """A Prometheus that has seen the nodes at work: sockets, and questions and publications between two scrapes."""
     jobs = {"memory": [nodes["memory"].admin], "redis": [nodes["first"].admin, nodes["second"].admin]}
     sockets = [each.connect("room") for each in nodes.values()]
     with prometheus(tmp_path_factory.mktemp("prometheus"), jobs) as running:
         wait_until(lambda: len(running.query("count_over_time(relay_connections[1m]) >= 2")) == 3, "two scrapes of each node")
         for publisher in (nodes["memory"], nodes["first"]):
-            status, answer = publisher.publish("room")
-            assert status == 200, answer
+            for call in (publisher.ask, publisher.publish):
+                status, answer = call("room")
+                assert status == 200, answer
         wait_until(
             lambda: len(running.query('increase(relay_deliveries_total{outcome="sent"}[1m]) > 0')) == 3,
             "deliveries on each node that Prometheus has seen",

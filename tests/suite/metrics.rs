@@ -12,7 +12,7 @@ const ROOM: &str = "featurevisor";
 const PATH: &str = "/party/featurevisor";
 
 /// Counters and gauges with the one label that each may have, and all its values.
-const SAMPLES: [(&str, &str, &[&str]); 18] = [
+const SAMPLES: [(&str, &str, &[&str]); 19] = [
     ("relay_connections", "", &[]),
     ("relay_rooms", "", &[]),
     ("relay_draining", "", &[]),
@@ -44,6 +44,7 @@ const SAMPLES: [(&str, &str, &[&str]); 18] = [
     ("relay_requests_refused_total", "reason", &["malformed", "head_too_large", "head_timeout"]),
     ("relay_tls_handshakes_failed_total", "reason", &["timeout", "gone", "protocol"]),
     ("relay_tls_certificate_expiry_timestamp_seconds", "", &[]),
+    ("relay_room_queries_total", "result", &QUERY_RESULTS),
     ("relay_publications_received_total", "source", &["live", "reconcile"]),
     ("relay_deliveries_total", "outcome", &["sent", "conflated", "replayed"]),
     ("relay_confirmations_missing_total", "", &[]),
@@ -55,6 +56,7 @@ const SAMPLES: [(&str, &str, &[&str]); 18] = [
 ];
 const FILES: [&str; 6] =
     ["publish_secret", "publish_keys", "oidc_rules", "webhooks", "subscriber_keys", "certificate"];
+const QUERY_RESULTS: [&str; 6] = ["ok", "not_found", "unauthorized", "forbidden", "invalid", "unavailable"];
 const APIS: [&str; 3] = ["partykit", "v1", "webhook"];
 const RESULTS: [&str; 9] = [
     "ok",
@@ -266,6 +268,32 @@ async fn refused_publishes_are_counted_by_api_and_result() {
 }
 
 #[tokio::test]
+async fn questions_for_a_room_are_counted_by_result() {
+    let node = Setup::memory().set("rooms.allow", "featurevisor,unheard-of").start().await;
+    assert_eq!(node.refresh(ROOM).await.status, 200);
+    let of = |room: &str| Request::get(&format!("/v1/rooms/{room}"));
+    for (request, status) in [
+        (of(ROOM).bearer(KEY), 200),
+        (of("unheard-of").bearer(KEY), 404),
+        (of(ROOM), 401),
+        (of(ROOM).bearer("nope"), 401),
+        (of("elsewhere").bearer(KEY), 403),
+        (of("%00").bearer(KEY), 400),
+        (of("%ff").bearer(KEY), 400),
+        (Request::post("/v1/rooms/featurevisor").bearer(KEY), 405),
+    ] {
+        assert_eq!(request.send(node.public).await.status, status);
+    }
+    let metrics = node.metrics().await;
+    for (result, count) in QUERY_RESULTS.iter().zip([1, 1, 2, 1, 3, 0]) {
+        let counted = metrics.value("relay_room_queries_total", &[("result", result)]);
+        assert_eq!(counted, f64::from(count), "{result}");
+    }
+    let publishes: f64 = metrics.of("relay_publishes_total").iter().map(|(_, value)| value).sum();
+    assert_eq!(publishes, 1.0, "a question was counted as a publish");
+}
+
+#[tokio::test]
 async fn missing_confirmations_and_refusals_for_want_of_redis_are_counted() {
     let mut redis = TestRedis::start().await;
     let nodes = cluster(&Setup::redis(&redis).set("publish.confirm_timeout_ms", 100), 2).await;
@@ -283,6 +311,8 @@ async fn missing_confirmations_and_refusals_for_want_of_redis_are_counted() {
     for api in ["partykit", "v1"] {
         since.grew(&nodes[0], "relay_publishes_total", &[("api", api), ("result", "unavailable")], 1).await;
     }
+    assert_eq!(nodes[0].room(ROOM).await.status, 503);
+    since.grew(&nodes[0], "relay_room_queries_total", &[("result", "unavailable")], 1).await;
     redis.restart().await;
     nodes[0].until_metric("relay_redis_link_up", &[], 1.0).await;
     let closed = nodes[0].metric("relay_redis_reconnects_total", &[("cause", "closed")]).await;

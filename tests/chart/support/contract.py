@@ -38,6 +38,10 @@ METRICS = {
             },
         },
     ),
+    "relay_room_queries_total": (
+        COUNTER,
+        {"result": {"ok", "not_found", "unauthorized", "forbidden", "invalid", "unavailable"}},
+    ),
     "relay_jwks_fetches_total": (COUNTER, {"result": {"ok", "failed"}}),
     "relay_reloads_total": (COUNTER, {"file": WATCHED_FILES, "result": {"ok", "failed"}}),
     "relay_reload_failing": (GAUGE, {"file": WATCHED_FILES}),

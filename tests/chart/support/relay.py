@@ -73,8 +73,15 @@ class Node:
             return answer.read().decode()
 
     def publish(self, room, key=KEY):
+        return self._call("POST", f"/v1/rooms/{room}/refresh", key)
+
+    def ask(self, room, key=KEY):
+        """Where the room stands."""
+        return self._call("GET", f"/v1/rooms/{room}", key)
+
+    def _call(self, method, path, key):
         request = urllib.request.Request(
-            f"http://{self.public}/v1/rooms/{room}/refresh", method="POST", headers={"Authorization": f"Bearer {key}"}
+            f"http://{self.public}{path}", method=method, headers={"Authorization": f"Bearer {key}"}
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
