@@ -167,6 +167,8 @@ impl Application {
     }
 }
 
+/// What a node does after its sockets are closed. Operators are told to give it 20 seconds from the end of the spread
+/// on: the close handshakes have 3, requests under way 5, looking the servers up 5, and each command to Redis 1.
 async fn stop_listeners(node: &Arc<Node>, public: ServerHandle, admin: ServerHandle) {
     public.stop(true).await;
     node.retire().await;

@@ -117,7 +117,7 @@ def test_the_chart_changes_only_what_is_asked_for():
         if alert == "RefreshRelayLinkDown":
             expected = merged(expected, {"for": "2m", "labels": {"severity": "warning"}})
         if alert == "RefreshRelayDrainOverrun":
-            expected["for"] = "80s"
+            expected["for"] = "85s"
         assert rule == expected
 
 

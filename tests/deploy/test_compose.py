@@ -122,7 +122,7 @@ def test_a_node_is_given_longer_than_its_drain_takes():
     defaults = tomllib().loads((ROOT / "src" / "config" / "default.toml").read_text())["drain"]
     for node in NODES:
         grace = seconds(config()["services"][node]["stop_grace_period"])
-        assert grace >= defaults["notice_seconds"] + defaults["spread_seconds"] + 10
+        assert grace >= defaults["notice_seconds"] + defaults["spread_seconds"] + 20
 
 
 @compose_needed
