@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub use self::keys::{KeyRing, MIN_SECRET_CHARS, generate_secret, secret_digest};
 pub use self::token::{Issuers, JwksStatus, Leave, Source, TokenError, fetch};
-use self::token::{Oidc, Rules, Subscribers, Token};
+use self::token::{Oidc, Subscribers, Token};
 use crate::config::{BadSettings, Problem, Secret, Settings};
 use crate::metrics::WatchedFile;
 use crate::reload::{Reloaded, Reloads};
@@ -88,12 +88,6 @@ impl Denied {
     }
 }
 
-/// What follows `Bearer` in the value of an `Authorization` header (RFC 6750), without blanks around it.
-pub fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, credential) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential.trim_ascii())
-}
-
 impl Grant {
     /// Whether the caller may publish to the room.
     pub fn publish_to(&self, room: &RoomId) -> Result<(), Denied> {
@@ -110,6 +104,12 @@ impl Grant {
         }
         self.publish_to(room)
     }
+}
+
+/// What follows `Bearer` in the value of an `Authorization` header (RFC 6750), without blanks around it.
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, credential) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential.trim_ascii())
 }
 
 /// Everyone who may publish, and who may listen.
@@ -156,15 +156,10 @@ impl Access {
                 KeyRing::parse,
             ),
         ];
-        let oidc = publish.oidc_file.as_deref().and_then(|file| {
-            let rules = Reloaded::load(WatchedFile::OidcRules, vec![file.to_owned()], |contents| {
-                Rules::parse(&contents[0])
-            });
-            let rules = rules
-                .map_err(|message| problems.push(Problem::in_file("publish.oidc_file", file, message)))
-                .ok()?;
-            reloads.add(&rules);
-            Some(Oidc::new(rules, Arc::clone(issuers)))
+        let oidc = publish.oidc_file.as_deref().map(|file| Oidc::new(file, issuers, reloads));
+        let oidc = oidc.transpose().unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
         });
         let subscribers = Subscribers::new(&settings.subscribers, issuers, reloads);
         let subscribers = subscribers.unwrap_or_else(|bad| {

@@ -1,6 +1,7 @@
 //! Publishing with a token of the CI system instead of a key: whose token it is, whether it is good, and what it may do.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::debug;
@@ -10,7 +11,9 @@ use super::jwks::{Issuers, Unavailable};
 use super::rules::Rules;
 use super::verify::Token;
 use crate::access::{Denied, Grant};
-use crate::reload::Reloaded;
+use crate::config::Problem;
+use crate::metrics::WatchedFile;
+use crate::reload::{Reloaded, Reloads};
 
 /// Everyone who may publish by a token.
 pub struct Oidc {
@@ -19,8 +22,14 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    pub fn new(rules: Arc<Reloaded<Rules>>, issuers: Arc<Issuers>) -> Self {
-        Self { rules, issuers }
+    /// Reads the file with the rules, and has it watched.
+    pub fn new(file: &Path, issuers: &Arc<Issuers>, reloads: &mut Reloads) -> Result<Self, Problem> {
+        let rules = Reloaded::load(WatchedFile::OidcRules, vec![file.to_owned()], |contents| {
+            Rules::parse(&contents[0])
+        });
+        let rules = rules.map_err(|message| Problem::in_file("publish.oidc_file", file, message))?;
+        reloads.add(&rules);
+        Ok(Self { rules, issuers: Arc::clone(issuers) })
     }
 
     /// What the token's bearer may do.

@@ -1,13 +1,13 @@
 //! The webhooks file: TOML, with secrets in it or in files that it names.
 
 use std::collections::HashMap;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::fields::{Fields, one_or_several};
 use super::filter::{Condition, Rule};
-use super::payload::Path;
+use super::payload::PayloadPath;
 use super::proof::WebhookSecret;
 use super::{Kind, Webhook, Webhooks};
 use crate::access::file::{Pattern, from_toml};
@@ -108,7 +108,7 @@ fn secrets(fields: &mut Fields<'_>, files: &SecretFiles<'_>) -> Texts {
     }
     let mut texts = numbered("secret", given);
     for (place, path) in numbered("secret_file", named) {
-        let content = files.get(FilePath::new(&path)).map(|content| std::str::from_utf8(content));
+        let content = files.get(Path::new(&path)).map(|content| std::str::from_utf8(content));
         match content {
             Some(Ok(text)) => texts.push((place, text.trim().to_owned())),
             Some(Err(_)) => fields.problem(&format!("{place}: {path} is not text")),
@@ -129,7 +129,7 @@ fn rule(mut fields: Fields<'_>) -> Rule {
     let events = fields.texts("event");
     let events = events.iter().filter_map(|event| fields.parsed("event", event, Pattern::parse)).collect();
     let revision = fields.text("revision");
-    let revision = revision.and_then(|path| fields.parsed("revision", &path, Path::parse));
+    let revision = revision.and_then(|path| fields.parsed("revision", &path, PayloadPath::parse));
     let mut conditions = Vec::new();
     flatten("", fields.table("when"), &mut conditions);
     let mut when = Vec::new();
@@ -140,7 +140,7 @@ fn rule(mut fields: Fields<'_>) -> Rule {
             continue;
         };
         let patterns = texts.iter().filter_map(|text| fields.parsed(&path, text, Pattern::parse)).collect();
-        if let Some(path) = fields.parsed("when", &path, Path::parse) {
+        if let Some(path) = fields.parsed("when", &path, PayloadPath::parse) {
             when.push(Condition { path, any_of: patterns });
         }
     }

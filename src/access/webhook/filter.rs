@@ -4,7 +4,7 @@ use std::fmt;
 
 use tracing::warn;
 
-use super::payload::{Path, Payload};
+use super::payload::{Payload, PayloadPath};
 use crate::access::file::Pattern;
 use crate::room::Revision;
 
@@ -14,7 +14,7 @@ const SHOWN_CHARS: usize = 80;
 /// Something of a delivery, and what it may be.
 #[derive(Debug)]
 pub struct Condition {
-    pub path: Path,
+    pub path: PayloadPath,
     pub any_of: Vec<Pattern>,
 }
 
@@ -26,7 +26,7 @@ pub struct Rule {
     /// All must hold.
     pub when: Vec<Condition>,
     /// Where the revision stands.
-    pub revision: Option<Path>,
+    pub revision: Option<PayloadPath>,
 }
 
 /// The first thing that did not fit a rule.
@@ -138,10 +138,15 @@ mod tests {
     }
 
     fn rule(events: &[&str], when: &[(&str, &[&str])]) -> Rule {
-        let when = when
-            .iter()
-            .map(|(path, any_of)| Condition { path: Path::parse(path).unwrap(), any_of: patterns(any_of) });
-        Rule { events: patterns(events), when: when.collect(), revision: Some(Path::parse("sha").unwrap()) }
+        let when = when.iter().map(|(path, any_of)| Condition {
+            path: PayloadPath::parse(path).unwrap(),
+            any_of: patterns(any_of),
+        });
+        Rule {
+            events: patterns(events),
+            when: when.collect(),
+            revision: Some(PayloadPath::parse("sha").unwrap()),
+        }
     }
 
     fn payload(json: &str) -> Payload {

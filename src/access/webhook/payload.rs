@@ -24,9 +24,9 @@ pub enum PayloadError {
 
 /// Keys of objects and numbers of list entries, with dots in between: `workflow_run.head_commit.id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path(String);
+pub struct PayloadPath(String);
 
-impl Path {
+impl PayloadPath {
     /// An error says what a path looks like.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.split('.').any(str::is_empty) {
@@ -60,7 +60,7 @@ impl Payload {
     }
 
     /// The text, number or flag that stands there, as a text.
-    pub fn scalar(&self, path: &Path) -> Option<String> {
+    pub fn scalar(&self, path: &PayloadPath) -> Option<String> {
         let mut here = &self.0;
         for key in path.0.split('.') {
             here = match here {
@@ -100,7 +100,7 @@ mod tests {
             (Some("application/x-www-form-urlencoded"), form),
         ] {
             let payload = Payload::parse(content_type, body).unwrap();
-            let at = |path| payload.scalar(&Path::parse(path).unwrap());
+            let at = |path| payload.scalar(&PayloadPath::parse(path).unwrap());
             assert_eq!(at("a.b.0").as_deref(), Some("x"), "{content_type:?}");
             assert_eq!(at("a.b.1").as_deref(), Some("7"));
             assert_eq!(at("a.b.2").as_deref(), Some("true"));

@@ -119,11 +119,11 @@ impl<'a> Claim<'a> {
     /// Refuses what could not be believed whatever the body is.
     pub fn read(kind: Kind, header: &Header<'a>, now: Timestamp) -> Result<Self, ProofError> {
         let (proofs, event, delivery) = match kind {
-            Kind::Github => (vec![github(header)?], Some("x-github-event"), ["x-github-delivery"].as_slice()),
+            Kind::Github => (vec![github(header)?], Some("X-GitHub-Event"), ["X-GitHub-Delivery"].as_slice()),
             Kind::Gitlab => {
                 // The signed one first: the other could be changed to have a delivery taken for a new one. Not
                 // X-Gitlab-Event-UUID, which several events can share.
-                (gitlab(header, now)?, Some("x-gitlab-event"), ["webhook-id", "idempotency-key"].as_slice())
+                (gitlab(header, now)?, Some("X-Gitlab-Event"), ["webhook-id", "Idempotency-Key"].as_slice())
             }
             Kind::Standard => (vec![message(header, now)?], None, ["webhook-id"].as_slice()),
         };
@@ -171,7 +171,7 @@ fn github(header: &Header<'_>) -> Result<Proof<'static>, ProofError> {
 
 /// A webhook may have a secret token, a signing token, or, while one replaces the other, both.
 fn gitlab<'a>(header: &Header<'a>, now: Timestamp) -> Result<Vec<Proof<'a>>, ProofError> {
-    let token = header("x-gitlab-token").map(|token| Proof::Shown(Sha256::digest(token).into()));
+    let token = header("X-Gitlab-Token").map(|token| Proof::Shown(Sha256::digest(token).into()));
     if header("webhook-signature").is_none() && token.is_none() {
         let hint = "give the webhook a signing token or a secret token in its settings at GitLab";
         return Err(ProofError::Missing { header: "X-Gitlab-Token or webhook-signature", hint });
@@ -220,16 +220,11 @@ fn seconds_since_1970(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
-fn delivery_id<'a>(name: &str, id: &'a str) -> Result<&'a str, ProofError> {
+fn delivery_id<'a>(header: &'static str, id: &'a str) -> Result<&'a str, ProofError> {
     let valid = (1..=MAX_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     if valid {
         return Ok(id);
     }
-    let header = match name {
-        "x-github-delivery" => "X-GitHub-Delivery",
-        "idempotency-key" => "Idempotency-Key",
-        _ => "webhook-id",
-    };
     Err(ProofError::Malformed { header, wanted: "1 to 128 visible characters" })
 }
 
