@@ -1,24 +1,16 @@
 // A node behind a load balancer is told to go while applications are connected to it.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
 import { startAppV1, startAppV2 } from "./support/apps.mjs";
-import { killChildren } from "./support/children.mjs";
 import { postRefresh } from "./support/ci.mjs";
 import { startDatafileServer } from "./support/datafile_server.mjs";
 import { startLoadBalancer } from "./support/load_balancer.mjs";
+import { endAfterwards, startNodes } from "./support/nodes.mjs";
 import { buildOffAndOn } from "./support/project.mjs";
-import { startRedis } from "./support/redis.mjs";
-import { startRelay, waitForConnections } from "./support/relay.mjs";
-import {
-  closeSockets,
-  connectNative,
-  connectParty,
-  connectWs,
-  newRoom,
-  REFRESH,
-} from "./support/sockets.mjs";
+import { waitForConnections } from "./support/relay.mjs";
+import { connectNative, connectParty, connectWs, newRoom, REFRESH } from "./support/sockets.mjs";
 import { settled, waitFor } from "./support/wait.mjs";
 
 const DRAIN = { RELAY_DRAIN__NOTICE_SECONDS: "1", RELAY_DRAIN__SPREAD_SECONDS: "2" };
@@ -27,20 +19,12 @@ describe("a node that drains", () => {
   let builds, leaving, staying, balancer, datafiles;
 
   before(async () => {
-    const redisUrl = await startRedis();
-    [leaving, staying, builds] = await Promise.all([
-      startRelay(redisUrl, DRAIN),
-      startRelay(redisUrl, DRAIN),
-      buildOffAndOn(),
-    ]);
+    [[leaving, staying], builds] = await Promise.all([startNodes(2, DRAIN), buildOffAndOn()]);
     balancer = await startLoadBalancer([leaving, staying]);
     datafiles = await startDatafileServer(builds.off);
   });
-  afterEach(closeSockets);
-  after(async () => {
-    await killChildren();
-    await Promise.all([balancer?.stop(), datafiles?.stop()]);
-  });
+  endAfterwards();
+  after(() => Promise.all([balancer?.stop(), datafiles?.stop()]));
 
   test("partysocket comes back on the other node and misses nothing published meanwhile", async () => {
     const room = newRoom();

@@ -2,21 +2,13 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { after, afterEach, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 
 import PartySocket from "partysocket";
 
-import { killChildren } from "./support/children.mjs";
-import { startRedis } from "./support/redis.mjs";
-import { SECRET, startRelay, waitForConnections } from "./support/relay.mjs";
-import {
-  closeSockets,
-  connectNative,
-  connectParty,
-  connectWs,
-  newRoom,
-  REFRESH,
-} from "./support/sockets.mjs";
+import { endAfterwards, startNodes } from "./support/nodes.mjs";
+import { SECRET, waitForConnections } from "./support/relay.mjs";
+import { connectNative, connectParty, connectWs, newRoom, REFRESH } from "./support/sockets.mjs";
 import { settled, waitFor } from "./support/wait.mjs";
 
 const JSON_WITH_SECRET = {
@@ -29,13 +21,12 @@ describe("sockets on one node", () => {
   let node;
 
   before(async () => {
-    node = await startRelay(await startRedis(), {
+    [node] = await startNodes(1, {
       RELAY_WEBSOCKET__PING_INTERVAL_SECONDS: "1",
       RELAY_WEBSOCKET__PONG_TIMEOUT_SECONDS: "1",
     });
   });
-  afterEach(closeSockets);
-  after(killChildren);
+  endAfterwards();
 
   for (const [kind, payload] of [
     ["no payload", Buffer.alloc(0)],

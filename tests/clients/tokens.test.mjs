@@ -2,19 +2,11 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { after, afterEach, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 
-import { killChildren } from "./support/children.mjs";
-import { startRedis } from "./support/redis.mjs";
-import { SECRET, startRelay, waitForConnections } from "./support/relay.mjs";
-import {
-  closeSockets,
-  connectNative,
-  connectParty,
-  connectWs,
-  newRoom,
-  REFRESH,
-} from "./support/sockets.mjs";
+import { endAfterwards, startNodes } from "./support/nodes.mjs";
+import { SECRET, waitForConnections } from "./support/relay.mjs";
+import { connectNative, connectParty, connectWs, newRoom, REFRESH } from "./support/sockets.mjs";
 import { settled, waitFor } from "./support/wait.mjs";
 
 const TOKEN_SECRET = "what the application's backend signs with";
@@ -31,13 +23,12 @@ describe("a node that asks for tokens", () => {
   let node;
 
   before(async () => {
-    node = await startRelay(await startRedis(), {
+    [node] = await startNodes(1, {
       RELAY_SUBSCRIBERS__TOKENS: "required",
       RELAY_SUBSCRIBERS__HS256_SECRET: TOKEN_SECRET,
     });
   });
-  afterEach(closeSockets);
-  after(killChildren);
+  endAfterwards();
 
   async function publish(room) {
     const answer = await fetch(`http://${node.host}/v1/rooms/${room}/refresh`, {
