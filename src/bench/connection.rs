@@ -48,16 +48,17 @@ const SHOWN: usize = 200;
 
 impl Shared {
     pub fn new(plan: Plan) -> Result<Self, super::histogram::HistogramError> {
+        let sockets = &plan.sockets;
         Ok(Self {
             accept: handshake::expected_accept(),
-            delivery: Finder::new(&plan.delivery_marker).into_owned(),
-            ready: plan.ready_marker.as_deref().map(|marker| Finder::new(marker).into_owned()),
-            ping_replies: plan
+            delivery: Finder::new(&sockets.delivery_marker).into_owned(),
+            ready: sockets.ready_marker.as_deref().map(|marker| Finder::new(marker).into_owned()),
+            ping_replies: sockets
                 .ping_replies
                 .iter()
                 .map(|(ping, reply)| (ping.clone().into(), reply.clone().into()))
                 .collect(),
-            window: Window::new(plan.rooms.len(), plan.sequence_marker.as_deref())?,
+            window: Window::new(plan.rooms.len(), sockets.sequence_marker.as_deref())?,
             first_frame: None,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             reply: Vec::new(),
@@ -196,7 +197,7 @@ impl Connection {
         let rooms = &shared.plan.rooms;
         let room =
             usize::try_from(self.seat.room).ok().and_then(|room| rooms.get(room)).map_or("", String::as_str);
-        for text in &shared.plan.send {
+        for text in &shared.plan.sockets.send {
             frames::append(&mut self.unsent, frames::TEXT, text.replace("{room}", room).as_bytes());
         }
         self.flush()

@@ -16,6 +16,7 @@ use super::connection::{Connection, Phase, Shared, Turn};
 use super::histogram::HistogramError;
 use super::opening::{Ramp, connect};
 use super::protocol::{Command, Delivered, Dropped, Plan, Report, Schedule};
+use super::window::{Seat, Window};
 
 const WAKER: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
@@ -139,6 +140,10 @@ impl Generator {
                 (self.lost, self.first_closure) = (0, None);
                 self.ramp = Some(Ramp::new(wanted)?);
             }
+            Command::Return(wanted) => {
+                self.ramp = Some(Ramp::returning(wanted)?);
+                say(&Report::Armed)?;
+            }
             Command::Arm(schedule) => {
                 self.arm(schedule);
                 say(&Report::Armed)?;
@@ -163,19 +168,20 @@ impl Generator {
 
     fn arm(&mut self, schedule: Schedule) {
         self.shared.window.open(schedule);
-        for connection in self.connections.iter_mut().take(self.numbered).flatten() {
-            if connection.measured && connection.phase == Phase::Ready {
-                self.shared.window.seat(&mut connection.seat);
-            }
-        }
+        self.with_seats(Window::seat);
     }
 
     /// Counts anew which sockets have all, now that the number of publishes is another one.
     fn expect(&mut self, publishes: u64) {
         self.shared.window.expect(publishes);
+        self.with_seats(Window::look_again);
+    }
+
+    /// Does that for every socket that is measured.
+    fn with_seats(&mut self, act: fn(&mut Window, &mut Seat)) {
         for connection in self.connections.iter_mut().take(self.numbered).flatten() {
             if connection.measured && connection.phase == Phase::Ready {
-                self.shared.window.look_again(&mut connection.seat);
+                act(&mut self.shared.window, &mut connection.seat);
             }
         }
     }
@@ -205,7 +211,7 @@ impl Generator {
                     drop(self.poll.registry().deregister(&mut connection.stream));
                 }
                 if let Some(ramp) = &mut self.ramp {
-                    ramp.on_ready(connection.start);
+                    ramp.on_ready(index, connection.start);
                 }
             }
             Turn::Lost(reason) => {
@@ -221,11 +227,16 @@ impl Generator {
             if let Some(churn) = &mut self.churn {
                 churn.on_failure(reason);
             }
-        } else if was_ready {
-            self.lost += 1;
-            self.first_closure.get_or_insert(reason);
-        } else if let Some(ramp) = &mut self.ramp {
-            ramp.on_failure(index, reason);
+            return;
+        }
+        match &mut self.ramp {
+            Some(ramp) if !was_ready => ramp.on_failure(index, reason),
+            Some(ramp) if ramp.returns => ramp.on_lost(index),
+            _ if was_ready => {
+                self.lost += 1;
+                self.first_closure.get_or_insert(reason);
+            }
+            _ => {}
         }
     }
 
@@ -300,18 +311,13 @@ impl Generator {
         if window.reported {
             return Ok(());
         }
-        if !asked && window.complete < window.seats {
+        if !asked && !window.is_complete() {
             return Ok(());
         }
         window.reported = true;
         say(&Report::Delivered(Delivered {
-            count: window.count,
-            complete: window.complete,
-            sockets: window.seats,
+            counted: window.counted.clone(),
             closed: self.lost,
-            first: window.first,
-            last: window.last,
-            completed: window.completed,
             latency: window.latencies.pack()?,
             first_frame: self.shared.first_frame.clone(),
             first_closure: self.first_closure.clone(),

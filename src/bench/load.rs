@@ -15,6 +15,8 @@ pub struct Load {
     /// Publishes per second, or arrivals for a churn; None: the scenario's own.
     pub rate: Option<f64>,
     pub repeat: usize,
+    /// Floods, one after another.
+    pub rounds: usize,
     pub rooms: usize,
     pub room: String,
     pub payload_bytes: usize,

@@ -15,6 +15,7 @@
 mod churn;
 mod clock;
 mod connection;
+mod counted;
 mod crew;
 mod floor;
 mod frames;
@@ -22,6 +23,7 @@ mod generator;
 mod handshake;
 mod histogram;
 mod load;
+mod memory;
 mod opening;
 mod outcome;
 mod processes;
@@ -38,25 +40,31 @@ pub use floor::{MARKER as REFRESH_MARKER, serve as serve_floor};
 pub use generator::run as run_generator;
 pub use load::Load;
 pub use report::Report;
-pub use scenarios::Scenario;
-pub use target::{Target, TargetError, endpoint, header, ping_reply};
+pub use scenarios::{ALL as SCENARIOS, Scenario};
+pub use target::{Publishing, Sockets, Target, TargetError, endpoint, header, ping_reply};
+
+use std::num::NonZeroUsize;
 
 use floor::FloorServer;
 use processes::Processes;
 use progress::Progress;
+use report::Figures;
+use scenarios::Run;
 use serde_json::json;
 use session::Setting;
 
 /// One run of the bench.
 pub struct Bench {
-    pub scenario: Scenario,
-    /// None for the floor, which brings its own.
+    pub scenario: &'static Scenario,
+    /// None for a scenario that needs no server.
     pub target: Option<Target>,
     pub load: Load,
     /// The server's processes; their children count too.
     pub server_pids: Vec<u32>,
     /// Where the floor's process runs, as `taskset -c` takes it.
     pub server_cpus: Option<String>,
+    /// None: as many as there are `server_cpus`, or one.
+    pub floor_threads: Option<NonZeroUsize>,
     /// Whether to run the floor beside the target.
     pub with_floor: bool,
 }
@@ -100,46 +108,47 @@ impl Bench {
     pub fn run(&self) -> Result<Report, BenchError> {
         let progress = Progress::new();
         let scenario = self.scenario;
-        if self.load.rooms > 1 && !scenario.takes_rooms() {
-            return Err(BenchError::OneRoom(scenario.name()));
+        if self.load.rooms > 1 && !scenario.takes_rooms {
+            return Err(BenchError::OneRoom(scenario.name));
         }
-        let floor = self.with_floor && scenario.on_floor().is_some();
-        let (figures, name) = match &self.target {
-            None if scenario == Scenario::Floor => {
-                (self.run_floor(scenario, &progress)?, "bare writes".to_owned())
-            }
-            None => return Err(BenchError::NeedsTarget(scenario.name())),
-            Some(target) => {
-                if scenario.publishes() && target.publishes.is_empty() {
-                    return Err(BenchError::NeedsPublish(scenario.name()));
-                }
-                let server = (!self.server_pids.is_empty()).then(|| Processes::new(self.server_pids.clone()));
-                let server = server.transpose()?;
-                let setting = Setting { target, load: &self.load, server, progress: &progress };
-                let names: Vec<_> = target.websockets.iter().map(|endpoint| endpoint.host.as_str()).collect();
-                (scenario.run(&setting)?, names.join(", "))
-            }
+        let beside = || {
+            let run = scenario.on_floor.filter(|_| self.with_floor);
+            run.map(|run| self.run_floor(run, &progress)).transpose()
         };
-        let floor = match scenario.on_floor().filter(|_| floor) {
-            Some(scenario) => Some(self.run_floor(scenario, &progress)?),
-            None => None,
+        let (target, figures, floor) = match (scenario.run, scenario.on_floor) {
+            (Some(run), _) => {
+                let (target, figures) = self.run_target(run, &progress)?;
+                (target, figures, beside()?)
+            }
+            (None, Some(run)) => ("bare writes".to_owned(), self.run_floor(run, &progress)?, None),
+            (None, None) => return Err(BenchError::NeedsTarget(scenario.name)),
         };
-        Ok(Report {
-            scenario: scenario.name().to_owned(),
-            target: name,
-            settings: self.settings(),
-            figures,
-            floor,
-        })
+        Ok(Report { scenario: scenario.name.to_owned(), target, settings: self.settings(), figures, floor })
+    }
+
+    /// What was found, and where.
+    fn run_target(&self, run: Run, progress: &Progress) -> Result<(String, Figures), BenchError> {
+        let name = self.scenario.name;
+        let Some(target) = &self.target else { return Err(BenchError::NeedsTarget(name)) };
+        if self.scenario.publishes && target.publishing.endpoints.is_empty() {
+            return Err(BenchError::NeedsPublish(name));
+        }
+        let server = (!self.server_pids.is_empty()).then(|| Processes::new(self.server_pids.clone()));
+        let setting = Setting { target, load: &self.load, server: server.transpose()?, progress };
+        let names: Vec<_> = target.sockets.endpoints.iter().map(|endpoint| endpoint.host.as_str()).collect();
+        Ok((names.join(", "), run(&setting)?))
     }
 
     /// The same load on bare writes, in a process that is measured apart as a server's is.
-    fn run_floor(&self, scenario: Scenario, progress: &Progress) -> Result<report::Figures, BenchError> {
-        let floor = FloorServer::start(self.server_cpus.as_deref()).map_err(BenchError::Floor)?;
+    fn run_floor(&self, run: Run, progress: &Progress) -> Result<Figures, BenchError> {
+        let floor =
+            FloorServer::start(self.server_cpus.as_deref(), self.floor_threads).map_err(BenchError::Floor)?;
         let target = floor.target();
         let server = Some(Processes::new(vec![floor.pid()])?);
-        let load = Load { storm_command: None, ..self.load.clone() };
-        scenario.run(&Setting { target: &target, load: &load, server, progress })
+        let load = Load { storm_command: None, rounds: 1, ..self.load.clone() };
+        let mut figures = run(&Setting { target: &target, load: &load, server, progress })?;
+        figures.add("floor_threads", floor.threads() as f64);
+        Ok(figures)
     }
 
     fn settings(&self) -> serde_json::Value {

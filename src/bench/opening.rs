@@ -1,4 +1,4 @@
-//! Opening many sockets: at a rate or as fast as they go, so many handshakes at once.
+//! Opening many sockets: at a rate or as fast as they go, so many handshakes at once; or again, each when it is lost.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,11 +32,17 @@ pub struct Ramp {
     end: Moment,
     handshakes: Latencies,
     again: VecDeque<(Moment, usize)>,
+    /// Whether sockets are opened because they were lost.
+    pub returns: bool,
+    first_lost: Option<Moment>,
+    /// For each socket that is ready, when the connect began that was accepted.
+    begun: Vec<Option<Moment>>,
 }
 
 impl Ramp {
     pub fn new(wanted: Opening) -> Result<Self, HistogramError> {
         let start = Moment::now();
+        let begun = vec![None; wanted.count];
         Ok(Self {
             wanted,
             next: 0,
@@ -48,7 +54,16 @@ impl Ramp {
             end: start,
             handshakes: Latencies::new()?,
             again: VecDeque::new(),
+            returns: false,
+            first_lost: None,
+            begun,
         })
+    }
+
+    /// All sockets stand; each is opened again once it is lost.
+    pub fn returning(wanted: Opening) -> Result<Self, HistogramError> {
+        let ramp = Self::new(wanted)?;
+        Ok(Self { next: ramp.wanted.count, returns: true, ..ramp })
     }
 
     /// Which socket to open now, and when it was meant to be opened.
@@ -78,9 +93,10 @@ impl Ramp {
         Some((self.next - 1, intended))
     }
 
-    pub fn on_ready(&mut self, started: Moment) {
+    pub fn on_ready(&mut self, index: usize, started: Moment) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.ready += 1;
+        self.begun[index] = Some(started);
         self.end = Moment::now();
         self.handshakes.record(self.end.since(started));
     }
@@ -94,6 +110,17 @@ impl Ramp {
         }
     }
 
+    /// A socket that was ready is to return: at once.
+    pub fn on_lost(&mut self, index: usize) {
+        let now = Moment::now();
+        self.first_lost.get_or_insert(now);
+        // A server that ends may have taken it in once more.
+        if self.begun[index].take().is_some() {
+            self.ready -= 1;
+        }
+        self.again.push_back((now, index));
+    }
+
     pub fn is_over(&self) -> bool {
         let settled = if self.wanted.retry { self.ready } else { self.ready + self.failed };
         settled >= self.wanted.count || self.wanted.deadline.is_over()
@@ -103,12 +130,17 @@ impl Ramp {
         let missing = self.wanted.count.saturating_sub(self.ready);
         let late =
             (missing > 0).then(|| "no handshake, or no frame with the ready marker, in time".to_owned());
+        let kept = if self.returns { missing.saturating_sub(self.again.len() + self.in_flight) } else { 0 };
+        let kept = (kept > 0)
+            .then(|| format!("{kept} were never lost: --storm-command has to restart every node in time"));
+        let start = if self.returns { self.begun.iter().flatten().min() } else { None };
         Ok(Opened {
             ready: self.ready,
             missing,
             failures: self.failed,
-            first_failure: self.first_failure.or(late),
-            start: self.start,
+            first_failure: kept.or(self.first_failure).or(late),
+            start: start.copied().unwrap_or(self.start),
+            first_lost: self.first_lost,
             end: self.end,
             handshakes: self.handshakes.pack()?,
         })
@@ -117,12 +149,13 @@ impl Ramp {
 
 /// Begins a connection: the socket with that number, or one beside the numbered ones.
 pub fn connect(plan: &Plan, number: usize, stuck: bool, start: Moment) -> io::Result<Connection> {
-    let endpoint = &plan.endpoints[number % plan.endpoints.len()];
+    let sockets = &plan.sockets;
+    let endpoint = &sockets.endpoints[number % sockets.endpoints.len()];
     let room = number % plan.rooms.len().max(1);
     let name = plan.rooms.get(room).map_or("", String::as_str);
     let stream = begin(endpoint.address, number, plan.sources, stuck)?;
     let path = endpoint.path.replace("{room}", name);
-    let request = handshake::request(&endpoint.host, &path, &plan.headers, plan.subprotocol.as_deref());
+    let request = handshake::request(&endpoint.host, &path, &sockets.headers, sockets.subprotocol.as_deref());
     let mut connection = Connection::new(stream, request, Seat::in_room(room), start);
     connection.stuck = stuck;
     connection.measured = !stuck;

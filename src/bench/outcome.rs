@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::BenchError;
 use super::clock::Moment;
+use super::counted::Counted;
 use super::histogram::Latencies;
 use super::protocol::{Delivered, Opened, Schedule};
 use super::publisher::Published;
@@ -15,20 +16,18 @@ pub struct OpenedAll {
     pub missing: usize,
     pub failures: usize,
     pub first_failure: Option<String>,
+    /// From the beginning of the first to the end of the last.
     pub took: Duration,
+    /// From the first that the server took away to the end of the last.
+    pub took_since_lost: Option<Duration>,
     pub handshakes: Latencies,
 }
 
 /// What became of the publishes of one schedule.
 pub struct Outcome {
     pub schedule: Schedule,
-    pub count: u64,
-    pub complete: usize,
-    pub sockets: usize,
+    pub counted: Counted,
     pub closed: usize,
-    pub first: Option<Moment>,
-    pub last: Option<Moment>,
-    pub completed: Option<Moment>,
     pub latency: Latencies,
     pub published: Published,
     first_frame: Option<String>,
@@ -53,6 +52,11 @@ impl OpenedAll {
             missing: all.iter().map(|opened| opened.missing).sum(),
             failures: all.iter().map(|opened| opened.failures).sum(),
             took: end.since(start),
+            took_since_lost: all
+                .iter()
+                .filter_map(|opened| opened.first_lost)
+                .min()
+                .map(|lost| end.since(lost)),
             handshakes,
             first_failure: all.into_iter().find_map(|opened| opened.first_failure),
         })
@@ -75,13 +79,8 @@ impl Outcome {
     ) -> Result<Self, BenchError> {
         Ok(Self {
             schedule,
-            count: delivered.iter().map(|part| part.count).sum(),
-            complete: delivered.iter().map(|part| part.complete).sum(),
-            sockets: delivered.iter().map(|part| part.sockets).sum(),
+            counted: Counted::merged(delivered.iter().map(|part| &part.counted)),
             closed: delivered.iter().map(|part| part.closed).sum(),
-            first: delivered.iter().filter_map(|part| part.first).min(),
-            last: delivered.iter().filter_map(|part| part.last).max(),
-            completed: delivered.iter().filter_map(|part| part.completed).max(),
             latency: Latencies::merged(delivered.iter().map(|part| &part.latency))?,
             published,
             first_frame: delivered.iter().find_map(|part| part.first_frame.clone()),
@@ -99,19 +98,20 @@ impl Outcome {
 
     /// A sentence when not every socket has the last publish.
     pub fn shortfall(&self) -> Option<String> {
-        let lacking = self.sockets - self.complete;
+        let Counted { deliveries, sockets, complete, .. } = self.counted;
+        let lacking = sockets - complete;
         if lacking == 0 {
             return None;
         }
         let mut sentence = format!(
-            "{lacking} of {} sockets never had all of {} publishes: {} deliveries were counted",
-            self.sockets, self.schedule.publishes, self.count
+            "{lacking} of {sockets} sockets never had all of {} publishes: {deliveries} deliveries were counted",
+            self.schedule.publishes
         );
         // Writing to a string cannot fail.
         if let Some(closure) = &self.first_closure {
             let _ = write!(sentence, "; {} sockets were lost, the first because {closure}", self.closed);
         }
-        if self.count == 0 {
+        if deliveries == 0 {
             let frame = self.first_frame.as_deref().unwrap_or("none at all");
             let _ = write!(
                 sentence,

@@ -1,40 +1,21 @@
 //! What the coordinator and its generator processes say to each other: one JSON object a line, over standard input and output.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::clock::Moment;
+use super::counted::Counted;
 use super::histogram::Packed;
+use super::target::Sockets;
 
 /// What one process connects to and how; the first line it reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// Where to connect, round-robin.
-    pub endpoints: Vec<Endpoint>,
-    pub headers: Vec<(String, String)>,
-    pub subprotocol: Option<String>,
-    /// Texts to send once connected, in order; `{room}` is replaced.
-    pub send: Vec<String>,
-    /// A socket is ready when a frame with this has come; None: with the handshake.
-    pub ready_marker: Option<String>,
-    pub delivery_marker: String,
-    /// What stands right before the number of the publish in a delivery. None: deliveries are counted.
-    pub sequence_marker: Option<String>,
-    /// A text frame that is exactly the first is answered by the second.
-    pub ping_replies: Vec<(String, String)>,
+    pub sockets: Sockets,
     pub rooms: Vec<String>,
     /// Sockets to a loopback address come from 127.0.0.1 and on, so many; 0 = the kernel's choice.
     pub sources: u8,
-}
-
-/// A WebSocket address, resolved; the path may hold `{room}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Endpoint {
-    pub address: SocketAddr,
-    pub host: String,
-    pub path: String,
 }
 
 /// Sockets to open.
@@ -84,6 +65,9 @@ impl Schedule {
 pub enum Command {
     /// Answered by `Opened` when all are ready or failed.
     Open(Opening),
+    /// Every socket that is lost from now on is opened again; answered by `Armed`, and by `Opened` once each was lost and
+    /// is back.
+    Return(Opening),
     /// Starts to count deliveries; answered by `Armed`, and by `Delivered` once every socket has what it should.
     Arm(Schedule),
     /// The schedule has so many publishes after all.
@@ -123,7 +107,10 @@ pub struct Opened {
     /// Attempts that failed; more than are missing when they were tried again.
     pub failures: usize,
     pub first_failure: Option<String>,
+    /// When the first was begun of those that are ready.
     pub start: Moment,
+    /// When the server took the first socket away that was to return.
+    pub first_lost: Option<Moment>,
     /// When the last socket was ready.
     pub end: Moment,
     pub handshakes: Packed,
@@ -131,17 +118,10 @@ pub struct Opened {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivered {
-    /// Deliveries counted since `Arm`.
-    pub count: u64,
-    /// Sockets that have all they should have.
-    pub complete: usize,
-    pub sockets: usize,
+    /// Since `Arm`.
+    pub counted: Counted,
     /// Sockets that the server closed since they were opened.
     pub closed: usize,
-    pub first: Option<Moment>,
-    pub last: Option<Moment>,
-    /// When the last socket had the last publish.
-    pub completed: Option<Moment>,
     /// From the intended start of the publish.
     pub latency: Packed,
     /// The first frame of any kind that came, for a marker that never did.

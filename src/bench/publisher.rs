@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::clock::{Moment, be_punctual, sleep_until};
 use super::histogram::{HistogramError, Latencies};
-use super::protocol::{Endpoint, Schedule};
-use super::target::Target;
+use super::protocol::Schedule;
+use super::target::{Endpoint, Publishing};
 
 /// How long one publish may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,8 +50,8 @@ pub struct Publishers {
 }
 
 impl Publishers {
-    pub fn new(target: &Target, connections: usize, rooms: &[String], payload_bytes: usize) -> Self {
-        let lines = (0..connections.max(1)).map(|_| Line::new(target)).collect();
+    pub fn new(publishing: &Publishing, connections: usize, rooms: &[String], payload_bytes: usize) -> Self {
+        let lines = (0..connections.max(1)).map(|_| Line::new(publishing)).collect();
         Self { lines, rooms: rooms.to_vec(), payload: "x".repeat(payload_bytes) }
     }
 
@@ -126,15 +126,15 @@ impl Published {
 
 /// One publishing thread's connections, one to each node.
 struct Line {
-    target: Target,
+    publishing: Publishing,
     streams: Vec<Option<TcpStream>>,
     answer: Vec<u8>,
 }
 
 impl Line {
-    fn new(target: &Target) -> Self {
-        let streams = target.publishes.iter().map(|_| None).collect();
-        Self { target: target.clone(), streams, answer: Vec::new() }
+    fn new(publishing: &Publishing) -> Self {
+        let streams = publishing.endpoints.iter().map(|_| None).collect();
+        Self { publishing: publishing.clone(), streams, answer: Vec::new() }
     }
 
     /// Takes the next publish that nobody has, until there is none.
@@ -167,16 +167,16 @@ impl Line {
         let number = number.to_string();
         let fill =
             |text: &str| text.replace("{n}", &number).replace("{room}", room).replace("{payload}", payload);
-        let endpoint = &self.target.publishes[node];
-        let body = fill(&self.target.publish_body);
+        let endpoint = &self.publishing.endpoints[node];
+        let body = fill(&self.publishing.body);
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\n",
-            self.target.publish_method,
+            self.publishing.method,
             fill(&endpoint.path),
             endpoint.host
         );
         // Writing to a string cannot fail.
-        for (name, value) in &self.target.publish_headers {
+        for (name, value) in &self.publishing.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
         let _ = write!(head, "Content-Length: {}\r\n\r\n{body}", body.len());
@@ -185,7 +185,7 @@ impl Line {
 
     fn connect(&mut self, node: usize) -> Result<(), PublishError> {
         if self.streams[node].is_none() {
-            let endpoint = &self.target.publishes[node];
+            let endpoint = &self.publishing.endpoints[node];
             self.streams[node] = Some(connect(endpoint).map_err(|source| failed(endpoint, source))?);
         }
         Ok(())
@@ -204,7 +204,7 @@ impl Line {
     }
 
     fn exchange(&mut self, node: usize, request: &[u8]) -> Result<(), PublishError> {
-        let endpoint = &self.target.publishes[node];
+        let endpoint = &self.publishing.endpoints[node];
         let Some(stream) = &mut self.streams[node] else {
             return Err(failed(endpoint, io::ErrorKind::NotConnected.into()));
         };

@@ -45,6 +45,14 @@ pub struct Session<'a> {
     spent: Spent,
 }
 
+/// How all processes together open sockets.
+struct Wanted {
+    stuck_percent: f64,
+    in_flight: usize,
+    retry: bool,
+    deadline: Moment,
+}
+
 /// CPU of the generator in all measured windows.
 #[derive(Default)]
 struct Spent {
@@ -74,25 +82,14 @@ impl<'a> Session<'a> {
     pub fn start(setting: &Setting<'a>, publishers: usize) -> Result<Self, BenchError> {
         let Setting { target, load, .. } = setting;
         let rooms = load.room_names();
-        let plan = Plan {
-            endpoints: target.websockets.clone(),
-            headers: target.connect_headers.clone(),
-            subprotocol: target.subprotocol.clone(),
-            send: target.send.clone(),
-            ready_marker: target.ready_marker.clone(),
-            delivery_marker: target.delivery_marker.clone(),
-            sequence_marker: target.sequence_marker.clone(),
-            ping_replies: target.ping_replies.clone(),
-            rooms: rooms.clone(),
-            sources: load.sources,
-        };
+        let plan = Plan { sockets: target.sockets.clone(), rooms: rooms.clone(), sources: load.sources };
         Ok(Self {
             load,
             server: setting.server.clone(),
             progress: setting.progress,
             crew: Crew::start(&plan, load.processes)?,
             publishers: Publishers::new(
-                target,
+                &target.publishing,
                 load.publishers.unwrap_or(publishers),
                 &rooms,
                 load.payload_bytes,
@@ -124,17 +121,46 @@ impl<'a> Session<'a> {
         in_flight: usize,
         retry: bool,
     ) -> Result<OpenedAll, BenchError> {
-        let load = self.load;
-        self.progress.say(&format!("connecting {} sockets", load.connections));
-        let deadline = Moment::now().plus(load.connect_deadline());
-        let size = self.crew.size();
-        let rate = load.connect_rate / size as f64;
-        let in_flight = in_flight.div_ceil(size);
-        self.crew.tell_each(|number| {
+        self.progress.say(&format!("connecting {} sockets", self.load.connections));
+        let wanted = Wanted { stuck_percent, in_flight, retry, deadline: self.connect_deadline() };
+        self.tell_openings(&wanted, Command::Open)?;
+        self.opened(&wanted)
+    }
+
+    /// Does that, by which the server loses every socket; they come back by themselves.
+    pub fn return_from(
+        &mut self,
+        restart: impl FnOnce() -> Result<(), BenchError>,
+    ) -> Result<OpenedAll, BenchError> {
+        let deadline = self.connect_deadline();
+        let wanted = Wanted { stuck_percent: 0.0, in_flight: self.load.connections, retry: true, deadline };
+        self.tell_openings(&wanted, Command::Return)?;
+        self.armed()?;
+        restart()?;
+        self.opened(&wanted)
+    }
+
+    fn connect_deadline(&self) -> Moment {
+        Moment::now().plus(self.load.connect_deadline())
+    }
+
+    /// Gives each process its share.
+    fn tell_openings(
+        &mut self,
+        wanted: &Wanted,
+        command: impl Fn(Opening) -> Command,
+    ) -> Result<(), BenchError> {
+        let (load, size) = (self.load, self.crew.size());
+        let &Wanted { stuck_percent, in_flight, retry, deadline } = wanted;
+        let (rate, in_flight) = (load.connect_rate / size as f64, in_flight.div_ceil(size));
+        Ok(self.crew.tell_each(|number| {
             let (first, count) = share(load.connections, size, number);
-            Command::Open(Opening { first, count, in_flight, rate, stuck_percent, retry, deadline })
-        })?;
-        let opened = self.crew.gather_all(deadline.plus(GRACE), "connect", |report| match report {
+            command(Opening { first, count, in_flight, rate, stuck_percent, retry, deadline })
+        })?)
+    }
+
+    fn opened(&mut self, wanted: &Wanted) -> Result<OpenedAll, BenchError> {
+        let opened = self.crew.gather_all(wanted.deadline.plus(GRACE), "connect", |report| match report {
             Report::Opened(opened) => Some(opened),
             _ => None,
         })?;
@@ -169,7 +195,7 @@ impl<'a> Session<'a> {
             return Err(BenchError::TooSlow { answered: answers.answered, wanted: publishes });
         }
         let outcome = Outcome::new(schedule, &counted?, answers)?;
-        self.spent.delivered += outcome.count;
+        self.spent.delivered += outcome.counted.deliveries;
         Ok(outcome)
     }
 
@@ -193,7 +219,7 @@ impl<'a> Session<'a> {
         let crew = &mut self.crew;
         let (counted, answers) = self.publishers.run(last, until, |failed| collect(crew, until, failed))?;
         let outcome = Outcome::new(whole, &counted?, answers)?;
-        self.spent.delivered += outcome.count;
+        self.spent.delivered += outcome.counted.deliveries;
         Ok(Flood { flooding, last: last.first, outcome })
     }
 
@@ -204,11 +230,16 @@ impl<'a> Session<'a> {
         self.next_number += publishes;
         self.spent.idle += lead;
         self.crew.tell_each(|_| Command::Arm(schedule))?;
+        self.armed()?;
+        Ok(schedule)
+    }
+
+    fn armed(&mut self) -> Result<(), BenchError> {
         let deadline = Moment::now().plus(ANSWER_DEADLINE);
         self.crew.gather_all(deadline, "get ready to count", |report| {
             matches!(report, Report::Armed).then_some(())
         })?;
-        Ok(schedule)
+        Ok(())
     }
 
     /// Has sockets come and go beside the others, so many a second in all.

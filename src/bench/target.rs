@@ -2,26 +2,50 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::protocol::Endpoint;
-
-/// A server under test. Texts may hold `{room}`, those of a publish also `{n}` and `{payload}`.
+/// A server under test.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub websockets: Vec<Endpoint>,
-    pub connect_headers: Vec<(String, String)>,
+    pub sockets: Sockets,
+    pub publishing: Publishing,
+}
+
+/// How its sockets connect, and what they hear. Texts may hold `{room}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sockets {
+    /// Where to connect, round-robin.
+    pub endpoints: Vec<Endpoint>,
+    pub headers: Vec<(String, String)>,
     pub subprotocol: Option<String>,
+    /// Texts to send once connected, in order.
     pub send: Vec<String>,
+    /// A socket is ready when a frame with this has come; None: with the handshake.
     pub ready_marker: Option<String>,
     pub delivery_marker: String,
+    /// What stands right before the number of the publish in a delivery. None: deliveries are counted.
     pub sequence_marker: Option<String>,
+    /// A text frame that is exactly the first is answered by the second.
     pub ping_replies: Vec<(String, String)>,
+}
+
+/// How one publishes to it. Texts may hold `{room}`, `{n}` and `{payload}`.
+#[derive(Clone, Debug)]
+pub struct Publishing {
     /// Publishes go to them in turn.
-    pub publishes: Vec<Endpoint>,
-    pub publish_method: String,
-    pub publish_headers: Vec<(String, String)>,
-    pub publish_body: String,
+    pub endpoints: Vec<Endpoint>,
+    pub method: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+/// An address, resolved; the path may hold what the texts beside it may.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    pub host: String,
+    pub path: String,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 
 use super::clock::Moment;
+use super::counted::Counted;
 use super::histogram::{HistogramError, Latencies};
 use super::protocol::Schedule;
 
@@ -28,12 +29,7 @@ pub struct Window {
     schedule: Schedule,
     rooms: u64,
     sequence: Option<Finder<'static>>,
-    pub count: u64,
-    pub seats: usize,
-    pub complete: usize,
-    pub first: Option<Moment>,
-    pub last: Option<Moment>,
-    pub completed: Option<Moment>,
+    pub counted: Counted,
     pub latencies: Latencies,
     /// Whether this window's `Delivered` was sent, or none is open.
     pub reported: bool,
@@ -51,12 +47,7 @@ impl Window {
             schedule: nothing,
             rooms: rooms.max(1) as u64,
             sequence: sequence_marker.map(|marker| Finder::new(marker).into_owned()),
-            count: 0,
-            seats: 0,
-            complete: 0,
-            first: None,
-            last: None,
-            completed: None,
+            counted: Counted::default(),
             latencies: Latencies::new()?,
             reported: true,
         })
@@ -64,15 +55,14 @@ impl Window {
 
     pub fn open(&mut self, schedule: Schedule) {
         self.schedule = schedule;
-        (self.count, self.complete, self.seats) = (0, 0, 0);
-        (self.first, self.last, self.completed) = (None, None, None);
+        self.counted = Counted::default();
         self.latencies.clear();
         self.reported = false;
     }
 
     /// A socket that takes part from now on.
     pub fn seat(&mut self, seat: &mut Seat) {
-        self.seats += 1;
+        self.counted.sockets += 1;
         (seat.seen, seat.deliveries) = (0, 0);
         self.look_again(seat);
     }
@@ -80,13 +70,18 @@ impl Window {
     /// The schedule has so many publishes after all; every seat is to be looked at again.
     pub fn expect(&mut self, publishes: u64) {
         self.schedule.publishes = publishes;
-        self.complete = 0;
+        self.counted.complete = 0;
         self.reported = false;
+    }
+
+    /// Whether every socket has everything.
+    pub fn is_complete(&self) -> bool {
+        self.counted.complete >= self.counted.sockets
     }
 
     pub fn look_again(&mut self, seat: &mut Seat) {
         seat.complete = self.has_all(seat);
-        self.complete += usize::from(seat.complete);
+        self.counted.complete += usize::from(seat.complete);
     }
 
     /// Publishes over several connections may overtake each other, so the last number need not come last, or at all.
@@ -115,9 +110,9 @@ impl Window {
                 Some(index) => index / self.rooms,
             },
         };
-        self.count += 1;
-        self.first.get_or_insert(now);
-        self.last = Some(now);
+        self.counted.deliveries += 1;
+        self.counted.first.get_or_insert(now);
+        self.counted.last = Some(now);
         let due = self.due(seat.room);
         if place < due {
             let index = seat.room + place * self.rooms;
@@ -127,8 +122,8 @@ impl Window {
         seat.deliveries += 1;
         if !seat.complete && self.has_all(seat) {
             seat.complete = true;
-            self.complete += 1;
-            self.completed = Some(now);
+            self.counted.complete += 1;
+            self.counted.completed = Some(now);
         }
     }
 }

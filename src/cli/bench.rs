@@ -1,14 +1,19 @@
 //! `bench`: arguments of the load generator, and what it prints.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::publish::read_key;
-use crate::bench::{self, Load, REFRESH_MARKER, Scenario, Target, TargetError, endpoint, header, ping_reply};
+use crate::bench::{
+    self, Load, Publishing, REFRESH_MARKER, SCENARIOS, Scenario, Sockets, Target, TargetError, endpoint,
+    header, ping_reply,
+};
 
 /// Open files that a generator process keeps for other things than sockets.
 const RESERVED_FILES: u64 = 64;
@@ -18,36 +23,29 @@ const SOURCES: u8 = 4;
 /// From so many sockets on a second process is worth its start.
 const MANY: usize = 1000;
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// What the first argument asks for: a scenario, or the work of a process that the bench starts itself.
+#[derive(Clone, Copy)]
 enum What {
-    /// Connects all sockets: connects per second, handshake latency, failures.
-    Connect,
-    /// Holds them for --duration: memory per socket, CPU per second and socket. Wants --server-pid of a fresh server: one
-    /// that had sockets before keeps their memory.
-    Idle,
-    /// One publish to all sockets, --repeat times: first, median and last socket, CPU per delivery.
-    Broadcast,
-    /// Broadcast after broadcast for --duration, each when the last is everywhere, or at --rate: deliveries per second.
-    Sustained,
-    /// The same over --rooms rooms, published to in turn.
-    Rooms,
-    /// Publish to arrival at --rate publishes per second (100), from the intended start, over all nodes.
-    Latency,
-    /// --stuck-percent of the sockets never read: what the others notice, against the same without. --rate is 10.
-    /// They hold the server up only once the kernel's buffers are full: raise --rate and --duration for that.
-    Stuck,
-    /// All sockets drop and return at once, --repeat times; --storm-command restarts the server in between.
-    Storm,
-    /// Sockets come and go at --rate per second (1000) beside --connections that are told things at --publish-rate.
-    Churn,
-    /// --rate publishes per second (5000) into one room: memory, and when the last state is everywhere.
-    Flood,
-    /// No server: what bare non-blocking writes to as many sockets cost on this machine.
-    Floor,
-    #[value(hide = true)]
+    Scenario(&'static Scenario),
     Generator,
-    #[value(hide = true)]
     FloorServer,
+}
+
+const GENERATOR: &str = "generator";
+const FLOOR_SERVER: &str = "floor-server";
+
+fn what() -> impl TypedValueParser<Value = What> {
+    let named = SCENARIOS.iter().map(|scenario| PossibleValue::new(scenario.name).help(scenario.help));
+    let own = [GENERATOR, FLOOR_SERVER].map(|name| PossibleValue::new(name).hide(true));
+    PossibleValuesParser::new(named.chain(own)).try_map(|name| match name.as_str() {
+        GENERATOR => Ok(What::Generator),
+        FLOOR_SERVER => Ok(What::FloorServer),
+        name => SCENARIOS
+            .iter()
+            .find(|scenario| scenario.name == name)
+            .map(|scenario| What::Scenario(scenario))
+            .ok_or_else(|| format!("there is no scenario {name}")),
+    })
 }
 
 /// Loads a WebSocket server, this relay or another, and measures it.
@@ -57,7 +55,7 @@ enum What {
 /// Each scenario that counts deliveries also runs against the built-in floor, and gives its figures as ratios to it.
 #[derive(Args)]
 pub struct Bench {
-    #[arg(value_enum)]
+    #[arg(value_parser = what(), value_name = "SCENARIO")]
     scenario: What,
     #[command(flatten)]
     target: TargetArguments,
@@ -69,6 +67,9 @@ pub struct Bench {
     /// The CPUs that the server runs on, as `taskset -c` takes them: the floor is put there too.
     #[arg(long, value_name = "LIST", help_heading = "Measuring")]
     server_cpus: Option<String>,
+    /// Threads of the floor; by default one for each of --server-cpus, or one.
+    #[arg(long, value_name = "N", help_heading = "Measuring")]
+    floor_threads: Option<NonZeroUsize>,
     /// Do not run the floor beside it.
     #[arg(long, help_heading = "Measuring")]
     no_floor: bool,
@@ -152,6 +153,9 @@ struct LoadArguments {
     /// How many broadcasts, or storms.
     #[arg(long, value_name = "N", default_value_t = 5)]
     repeat: usize,
+    /// How many floods.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: usize,
     /// Rooms that sockets and publishes are spread over.
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: usize,
@@ -176,7 +180,8 @@ struct LoadArguments {
     /// Sockets of a hundred that never read.
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
     stuck_percent: f64,
-    /// Restarts the server, and returns once the old one is gone.
+    /// Restarts the server: sockets come back by themselves, each 20 ms after it was refused. --timeout counts from its
+    /// start; what it starts must outlive it.
     #[arg(long, value_name = "COMMAND")]
     storm_command: Option<String>,
 }
@@ -185,27 +190,17 @@ impl Bench {
     pub fn run(&self) -> anyhow::Result<()> {
         let scenario = match self.scenario {
             What::Generator => return Ok(bench::run_generator()?),
-            What::FloorServer => return Ok(bench::serve_floor()?),
-            What::Connect => Scenario::Connect,
-            What::Idle => Scenario::Idle,
-            What::Broadcast => Scenario::Broadcast,
-            What::Sustained => Scenario::Sustained,
-            What::Rooms => Scenario::Rooms,
-            What::Latency => Scenario::Latency,
-            What::Stuck => Scenario::Stuck,
-            What::Storm => Scenario::Storm,
-            What::Churn => Scenario::Churn,
-            What::Flood => Scenario::Flood,
-            What::Floor => Scenario::Floor,
+            What::FloorServer => return Ok(bench::serve_floor(self.floor_threads)?),
+            What::Scenario(scenario) => scenario,
         };
-        let target =
-            (scenario != Scenario::Floor).then(|| self.target.target(scenario)).transpose()?.flatten();
+        let target = scenario.run.map(|_| self.target.target(scenario)).transpose()?.flatten();
         let bench = bench::Bench {
             scenario,
             target,
             load: self.load.load(&self.target.room)?,
             server_pids: self.server_pid.clone(),
             server_cpus: self.server_cpus.clone(),
+            floor_threads: self.floor_threads,
             with_floor: self.floor || !self.no_floor,
         };
         let report = bench.run()?;
@@ -232,27 +227,31 @@ impl Bench {
 
 impl TargetArguments {
     /// None when nothing says where to connect.
-    fn target(&self, scenario: Scenario) -> anyhow::Result<Option<Target>> {
+    fn target(&self, scenario: &Scenario) -> anyhow::Result<Option<Target>> {
         let mut target = Target {
-            websockets: each(&self.ws_url, |url| endpoint(url, "ws"))?,
-            connect_headers: each(&self.connect_header, header)?,
-            subprotocol: self.subprotocol.clone(),
-            send: self.send.clone(),
-            ready_marker: self.ready_marker.clone(),
-            delivery_marker: self.delivery_marker.clone(),
-            sequence_marker: self.sequence_marker.clone(),
-            ping_replies: each(&self.ping_reply, ping_reply)?,
-            publishes: each(&self.publish_url, |url| endpoint(url, "http"))?,
-            publish_method: self.publish_method.clone(),
-            publish_headers: each(&self.publish_header, header)?,
-            publish_body: self.publish_body.clone().unwrap_or_default(),
+            sockets: Sockets {
+                endpoints: each(&self.ws_url, |url| endpoint(url, "ws"))?,
+                headers: each(&self.connect_header, header)?,
+                subprotocol: self.subprotocol.clone(),
+                send: self.send.clone(),
+                ready_marker: self.ready_marker.clone(),
+                delivery_marker: self.delivery_marker.clone(),
+                sequence_marker: self.sequence_marker.clone(),
+                ping_replies: each(&self.ping_reply, ping_reply)?,
+            },
+            publishing: Publishing {
+                endpoints: each(&self.publish_url, |url| endpoint(url, "http"))?,
+                method: self.publish_method.clone(),
+                headers: each(&self.publish_header, header)?,
+                body: self.publish_body.clone().unwrap_or_default(),
+            },
         };
         self.add_relay(&mut target, scenario)?;
-        Ok((!target.websockets.is_empty()).then_some(target))
+        Ok((!target.sockets.endpoints.is_empty()).then_some(target))
     }
 
     /// What --url stands for.
-    fn add_relay(&self, target: &mut Target, scenario: Scenario) -> anyhow::Result<()> {
+    fn add_relay(&self, target: &mut Target, scenario: &Scenario) -> anyhow::Result<()> {
         if self.url.is_empty() {
             return Ok(());
         }
@@ -261,19 +260,20 @@ impl TargetArguments {
             rooms_are_plain || self.room.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
             "--room may hold letters, digits, '-', '_' and '.' only where --url is given"
         );
+        let Target { sockets, publishing } = target;
         for url in &self.url {
             let base = url.trim_end_matches('/');
-            target.publishes.push(endpoint(&format!("{base}/v1/rooms/{{room}}/refresh"), "http")?);
+            publishing.endpoints.push(endpoint(&format!("{base}/v1/rooms/{{room}}/refresh"), "http")?);
             let base = base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
-            target.websockets.push(endpoint(&format!("{base}/party/{{room}}"), "ws")?);
+            sockets.endpoints.push(endpoint(&format!("{base}/party/{{room}}"), "ws")?);
         }
         if let Some(path) = &self.key_file {
-            target.publish_headers.push(("Authorization".to_owned(), format!("Bearer {}", read_key(path)?)));
+            publishing.headers.push(("Authorization".to_owned(), format!("Bearer {}", read_key(path)?)));
         }
-        if self.publish_body.is_none() && scenario.wants_numbers() {
-            target.publish_headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
-            "{\"revision\":\"{n}-{payload}\"}".clone_into(&mut target.publish_body);
-            target.sequence_marker.get_or_insert_with(|| "\"revision\":\"".to_owned());
+        if self.publish_body.is_none() && scenario.wants_numbers {
+            publishing.headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            "{\"revision\":\"{n}-{payload}\"}".clone_into(&mut publishing.body);
+            sockets.sequence_marker.get_or_insert_with(|| "\"revision\":\"".to_owned());
         }
         Ok(())
     }
@@ -289,6 +289,7 @@ impl LoadArguments {
         ensure!(self.rate.is_none_or(|rate| rate > 0.0 && rate.is_finite()), "--rate must be above 0");
         ensure!(self.publish_rate > 0.0 && self.publish_rate.is_finite(), "--publish-rate must be above 0");
         ensure!(self.repeat > 0, "--repeat must be at least 1");
+        ensure!(self.rounds > 0, "--rounds must be at least 1");
         ensure!((0.0..=100.0).contains(&self.stuck_percent), "--stuck-percent is between 0 and 100");
         let files = rlimit::increase_nofile_limit(u64::MAX).context("cannot read the limit of open files")?;
         let sockets_each = usize::try_from(files.saturating_sub(RESERVED_FILES).max(1))?;
@@ -310,6 +311,7 @@ impl LoadArguments {
             duration: Duration::try_from_secs_f64(self.duration).context("--duration is no time")?,
             rate: self.rate,
             repeat: self.repeat,
+            rounds: self.rounds,
             rooms: self.rooms,
             room: room.to_owned(),
             payload_bytes: self.payload_bytes,

@@ -2,10 +2,16 @@
 
 use crate::support::node::{KEY, Node, Setup, cluster};
 use crate::support::ports;
-use crate::support::program::{Files, Finished, run};
+use crate::support::program::{self, Files, Finished, environment, run};
 use crate::support::redis::TestRedis;
+use crate::support::wait::{SOON, eventually};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::net::TcpStream;
+use tokio::process::Command;
 
 const SOCKETS: usize = 50;
 
@@ -120,7 +126,90 @@ async fn a_storm_bench_brings_every_socket_back_and_a_flood_ends_with_the_last_s
     }
     assert_eq!(figure(&flood, "publishes"), taken - 1.0);
     assert!(figure(&flood, "last_state_everywhere_ms") >= 0.0, "{flood:#}");
-    assert!(figure(&flood, "rss_max_bytes") > 0.0, "{flood:#}");
+    let (peak, after) = (figure(&flood, "rss_peak_bytes"), figure(&flood, "rss_after_bytes"));
+    assert!(peak >= after && after > 0.0, "{flood:#}");
+}
+
+#[tokio::test]
+async fn a_flood_bench_in_rounds_tells_the_memory_after_each() {
+    let node = Setup::memory().start().await;
+    let more = ["--rate", "200", "--rounds", "2", "--no-floor"];
+    let flood = result(bench(&[&node], "flood", &more).await);
+    assert_eq!(flood["runs"].as_array().map(Vec::len), Some(2), "{flood:#}");
+    for number in ["1", "2"] {
+        assert!(figure(&flood, &format!("rss_after_round_{number}_bytes")) > 0.0, "{flood:#}");
+    }
+    let after = figure(&flood, "rss_after_round_2_bytes") / figure(&flood, "rss_after_round_1_bytes");
+    let growth = figure(&flood, "rss_growth_after_first_percent");
+    assert!(((after - 1.0) * 100.0 - growth).abs() < 0.001, "{flood:#}");
+}
+
+/// A node that a shell starts, and starts again in place of the one before; killed when the test ends.
+struct Restarted {
+    address: String,
+    /// Starts it; what ran before is killed.
+    script: String,
+    /// Holds the number of its process group.
+    process: PathBuf,
+    _files: Files,
+}
+
+impl Restarted {
+    async fn start() -> Self {
+        let files = Files::new();
+        let address = format!("127.0.0.1:{}", ports::free());
+        let process = PathBuf::from(files.write("process", ""));
+        let settings =
+            [("server.bind", address.as_str()), ("admin.bind", "127.0.0.1:0"), ("publish.secret", KEY)];
+        let settings: Vec<_> =
+            environment(&settings).into_iter().map(|(k, v)| format!("{k}='{v}'")).collect();
+        // A node that was killed may hold its port a little longer, so the next one tries again, some seconds at most.
+        let serve = format!("{} '{}' serve", settings.join(" "), program::path().display());
+        let serve = files.write("serve", &format!("for _ in $(seq 300); do {serve}; sleep 0.01; done\n"));
+        let restart = format!(
+            "[ -s {process} ] && kill -KILL -$(cat {process})\n\
+             setsid sh {serve} >/dev/null 2>&1 &\necho $! > {process}\n",
+            process = process.display(),
+        );
+        let script = files.write("restart", &restart);
+        let status = Command::new("sh").arg(&script).status().await.expect("a shell");
+        assert!(status.success(), "{status}");
+        let node = Self { address, script, process, _files: files };
+        eventually(SOON, "the node listens", async || {
+            TcpStream::connect(&node.address).await.map_err(|error| error.to_string())
+        })
+        .await;
+        node
+    }
+}
+
+impl Drop for Restarted {
+    fn drop(&mut self) {
+        let number =
+            std::fs::read_to_string(&self.process).ok().and_then(|text| text.trim().parse::<i32>().ok());
+        if let Some(number) = number {
+            // It may have failed to start; the test says so.
+            let _ = killpg(Pid::from_raw(number), Signal::SIGKILL);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_storm_bench_over_a_restart_counts_from_the_loss_and_from_the_return_of_the_node() {
+    let node = Restarted::start().await;
+    let (url, command) = (format!("http://{}", node.address), format!("sh {}", node.script));
+    let storm = result(bench(&[], "storm", &["--url", &url, "--storm-command", &command]).await);
+    assert_eq!(figure(&storm, "storms"), 2.0);
+    let (back, since_lost) = (figure(&storm, "all_back_ms"), figure(&storm, "all_back_since_lost_ms"));
+    assert!(back > 0.0 && since_lost > back, "{storm:#}");
+    assert!(figure(&storm, "failed_attempts") > 0.0, "{storm:#}");
+}
+
+#[tokio::test]
+async fn a_storm_bench_says_when_its_command_restarts_nothing() {
+    let node = Setup::memory().start().await;
+    let idle = ["--storm-command", "true", "--timeout", "1"];
+    failed_with(bench(&[&node], "storm", &idle).await, &["50 of 50", "never lost", "--storm-command"]);
 }
 
 #[tokio::test]
@@ -128,6 +217,30 @@ async fn the_floor_bench_needs_no_server() {
     let found = result(bench(&[], "floor", &[]).await);
     all_delivered(&found, 2.0);
     assert!(figure(&found, "cpu_us_per_delivery") > 0.0, "{found:#}");
+    assert_eq!(figure(&found, "floor_threads"), 1.0);
+}
+
+#[tokio::test]
+async fn the_floor_writes_with_as_many_threads_as_the_server_has_cpus_or_as_it_is_told() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let cpus =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a list of CPUs");
+    let pinned = result(bench(&[], "floor", &["--server-cpus", cpus.trim()]).await);
+    let count = std::thread::available_parallelism().expect("a number of CPUs");
+    assert_eq!(figure(&pinned, "floor_threads"), count.get() as f64);
+    all_delivered(&pinned, 2.0);
+    let told = result(bench(&[], "floor", &["--floor-threads", "3"]).await);
+    assert_eq!(figure(&told, "floor_threads"), 3.0);
+    all_delivered(&told, 2.0);
+    let rooms = ["--floor-threads", "2", "--rooms", "10"];
+    let node = Setup::memory().start().await;
+    let rooms = result(bench(&[&node], "rooms", &rooms).await);
+    let floor = &rooms["floor"];
+    let each = floor["publishes"].as_f64().zip(floor["deliveries"].as_f64());
+    assert!(
+        each.is_some_and(|(publishes, deliveries)| deliveries == publishes * SOCKETS as f64 / 10.0),
+        "{rooms:#}"
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::super::clock::{Moment, sleep};
 use super::super::outcome::Outcome;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{median, microseconds, milliseconds};
+use super::{Scenario, median, microseconds, milliseconds};
 
 /// From the order to count until the publish: all is quiet by then.
 const LEAD: Duration = Duration::from_millis(20);
@@ -27,6 +27,17 @@ struct Broadcast {
     cpu: Option<f64>,
     deliveries: u64,
 }
+
+pub static BROADCAST: Scenario = Scenario {
+    name: "broadcast",
+    help: "One publish to all sockets, --repeat times: first, median and last socket, CPU per \
+           delivery",
+    publishes: true,
+    wants_numbers: false,
+    takes_rooms: false,
+    run: Some(run),
+    on_floor: Some(run),
+};
 
 pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let mut session = Session::start(setting, 1)?;
@@ -70,16 +81,16 @@ pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
 fn one(outcome: &Outcome, cpu: Option<Duration>) -> Broadcast {
     let start = outcome.schedule.first;
     let since_start = |moment: Option<Moment>| milliseconds(moment.unwrap_or(start).since(start));
-    let last = since_start(outcome.last);
+    let last = since_start(outcome.counted.last);
     let answer = since_start(outcome.published.last_answer);
     Broadcast {
-        first: since_start(outcome.first),
+        first: since_start(outcome.counted.first),
         median: milliseconds(outcome.latency.quantile(0.5)),
         last,
         answer,
         answer_after_last: answer - last,
-        per_second: outcome.count as f64 / last * 1e3,
-        cpu: cpu.map(|cpu| microseconds(cpu) / outcome.count as f64),
-        deliveries: outcome.count,
+        per_second: outcome.counted.deliveries as f64 / last * 1e3,
+        cpu: cpu.map(|cpu| microseconds(cpu) / outcome.counted.deliveries as f64),
+        deliveries: outcome.counted.deliveries,
     }
 }

@@ -6,6 +6,7 @@ use super::super::BenchError;
 use super::super::clock::Moment;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
+use super::Scenario;
 use super::latency::{add_quantiles, publish_at};
 
 /// Arrivals per second where none are asked for.
@@ -13,7 +14,18 @@ const RATE: f64 = 1000.0;
 const PUBLISHERS: usize = 4;
 const LIFETIME: Duration = Duration::from_secs(1);
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static CHURN: Scenario = Scenario {
+    name: "churn",
+    help: "Sockets come and go at --rate per second (1000) beside --connections that are told \
+           things at --publish-rate",
+    publishes: true,
+    wants_numbers: true,
+    takes_rooms: false,
+    run: Some(run),
+    on_floor: Some(run),
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let mut session = Session::start(setting, PUBLISHERS)?;
     session.open_all()?;
     let rate = session.load.rate.unwrap_or(RATE);
@@ -32,7 +44,7 @@ pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     figures.add("churned", opened as f64);
     figures.add("churn_failed", failed as f64);
     figures.add("churned_per_second", opened as f64 / seconds);
-    figures.add("deliveries", (quiet.count + busy.count) as f64);
+    figures.add("deliveries", (quiet.counted.deliveries + busy.counted.deliveries) as f64);
     add_quantiles(&mut figures, "quiet_", &quiet.latency);
     add_quantiles(&mut figures, "churn_", &busy.latency);
     figures.shortfall = quiet.shortfall().or_else(|| busy.shortfall());

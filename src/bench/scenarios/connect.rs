@@ -4,9 +4,19 @@ use super::super::BenchError;
 use super::super::outcome::OpenedAll;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{microseconds, milliseconds};
+use super::{Scenario, microseconds, milliseconds};
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static CONNECT: Scenario = Scenario {
+    name: "connect",
+    help: "Connects all sockets: connects per second, handshake latency, failures",
+    publishes: false,
+    wants_numbers: false,
+    takes_rooms: true,
+    run: Some(run),
+    on_floor: Some(run),
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let mut session = Session::start(setting, 1)?;
     let mut figures = Figures::default();
     let (opened, cpu) = session.measured(|session| session.open(0.0, session.load.in_flight, false))?;

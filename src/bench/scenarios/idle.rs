@@ -4,9 +4,21 @@ use super::super::BenchError;
 use super::super::clock::{Moment, sleep};
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::microseconds;
+use super::{Scenario, microseconds};
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static IDLE: Scenario = Scenario {
+    name: "idle",
+    help: "Holds them for --duration: memory per socket, CPU per second and socket. Wants \
+           --server-pid of a fresh server: one that had sockets before keeps their memory",
+    publishes: false,
+    wants_numbers: false,
+    takes_rooms: true,
+    run: Some(run),
+    // Bare writes hold nothing.
+    on_floor: None,
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let Some(server) = setting.server.clone() else { return Err(BenchError::NeedsServer("idle")) };
     let mut session = Session::start(setting, 1)?;
     let mut figures = Figures::default();

@@ -7,7 +7,7 @@ use super::super::histogram::Latencies;
 use super::super::outcome::Outcome;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{at_rate, milliseconds, per_delivery};
+use super::{Scenario, at_rate, milliseconds, per_delivery};
 
 /// Publishes per second where none are asked for.
 const RATE: f64 = 100.0;
@@ -16,7 +16,18 @@ const PUBLISHERS: usize = 8;
 const LEAD: Duration = Duration::from_millis(20);
 const WARM_UP: Duration = Duration::from_secs(1);
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static LATENCY: Scenario = Scenario {
+    name: "latency",
+    help: "Publish to arrival at --rate publishes per second (100), from the intended start, over \
+           all nodes",
+    publishes: true,
+    wants_numbers: true,
+    takes_rooms: true,
+    run: Some(run),
+    on_floor: Some(run),
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     run_at(setting, setting.load.rate.unwrap_or(RATE), PUBLISHERS)
 }
 
@@ -27,7 +38,7 @@ pub fn run_at(setting: &Setting<'_>, rate: f64, publishers: usize) -> Result<Fig
     let mut figures = Figures::default();
     figures.add("sockets", session.load.connections as f64);
     add_outcome(&mut figures, &outcome, session.load.rooms);
-    figures.add_some("cpu_us_per_delivery", per_delivery(cpu, outcome.count));
+    figures.add_some("cpu_us_per_delivery", per_delivery(cpu, outcome.counted.deliveries));
     figures.shortfall = outcome.shortfall();
     Ok(session.finish(figures))
 }
@@ -44,15 +55,15 @@ pub fn publish_at(session: &mut Session<'_>, rate: f64) -> Result<(Outcome, Opti
 
 fn add_outcome(figures: &mut Figures, outcome: &Outcome, rooms: usize) {
     let start = outcome.schedule.first;
-    let seconds = outcome.last.unwrap_or(start).since(start).as_secs_f64();
+    let seconds = outcome.counted.last.unwrap_or(start).since(start).as_secs_f64();
     let publishes = outcome.schedule.publishes;
     figures.add("publishes", publishes as f64);
-    figures.add("deliveries", outcome.count as f64);
+    figures.add("deliveries", outcome.counted.deliveries as f64);
     // Of several publishes that a server has for a socket it may send the newest alone: it says the same.
-    let wanted = publishes as f64 * outcome.sockets as f64 / rooms.max(1) as f64;
-    figures.add("conflated", (wanted - outcome.count as f64).max(0.0));
+    let wanted = publishes as f64 * outcome.counted.sockets as f64 / rooms.max(1) as f64;
+    figures.add("conflated", (wanted - outcome.counted.deliveries as f64).max(0.0));
     figures.add("publishes_per_second", publishes as f64 / seconds);
-    figures.add("deliveries_per_second", outcome.count as f64 / seconds);
+    figures.add("deliveries_per_second", outcome.counted.deliveries as f64 / seconds);
     add_quantiles(figures, "", &outcome.latency);
     figures.add("answer_p50_ms", milliseconds(outcome.published.answers.quantile(0.5)));
     figures.add("answer_p99_ms", milliseconds(outcome.published.answers.quantile(0.99)));

@@ -1,9 +1,10 @@
-//! One file per scenario: what it does to the target, and which figures it gives.
+//! One file per scenario: what it is called, what it does to the target, and which figures it gives.
 
 mod broadcast;
 mod churn;
 mod connect;
 mod flood;
+mod floor;
 mod idle;
 mod latency;
 mod rooms;
@@ -17,77 +18,38 @@ use super::BenchError;
 use super::report::Figures;
 use super::session::Setting;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scenario {
-    Connect,
-    Idle,
-    Broadcast,
-    Sustained,
-    Rooms,
-    Latency,
-    Stuck,
-    Storm,
-    Churn,
-    Flood,
-    Floor,
-}
-
-impl Scenario {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Idle => "idle",
-            Self::Broadcast => "broadcast",
-            Self::Sustained => "sustained",
-            Self::Rooms => "rooms",
-            Self::Latency => "latency",
-            Self::Stuck => "stuck",
-            Self::Storm => "storm",
-            Self::Churn => "churn",
-            Self::Flood => "flood",
-            Self::Floor => "floor",
-        }
-    }
-
-    pub fn publishes(self) -> bool {
-        !matches!(self, Self::Connect | Self::Idle | Self::Storm)
-    }
-
+/// What there is to know of a scenario; a new one has its own file, and a place in `ALL`.
+pub struct Scenario {
+    pub name: &'static str,
+    /// What it does, and which options it looks at.
+    pub help: &'static str,
+    pub publishes: bool,
     /// Whether a delivery must tell which publish it belongs to, where the server can say it: publishes that overlap may
     /// come as one.
-    pub fn wants_numbers(self) -> bool {
-        matches!(self, Self::Latency | Self::Stuck | Self::Churn | Self::Flood)
-    }
-
-    pub fn takes_rooms(self) -> bool {
-        matches!(self, Self::Rooms | Self::Latency | Self::Connect | Self::Idle | Self::Storm)
-    }
-
+    pub wants_numbers: bool,
+    pub takes_rooms: bool,
+    /// None: it needs no server.
+    pub run: Option<Run>,
     /// What runs against the floor to compare with; None where it would say nothing.
-    pub fn on_floor(self) -> Option<Self> {
-        match self {
-            Self::Idle | Self::Storm | Self::Floor => None,
-            // Nobody can write every publish of a flood to every socket.
-            Self::Flood => Some(Self::Broadcast),
-            other => Some(other),
-        }
-    }
-
-    pub fn run(self, setting: &Setting<'_>) -> Result<Figures, BenchError> {
-        match self {
-            Self::Connect => connect::run(setting),
-            Self::Idle => idle::run(setting),
-            Self::Broadcast | Self::Floor => broadcast::run(setting),
-            Self::Sustained => sustained::run(setting),
-            Self::Rooms => rooms::run(setting),
-            Self::Latency => latency::run(setting),
-            Self::Stuck => stuck::run(setting),
-            Self::Storm => storm::run(setting),
-            Self::Churn => churn::run(setting),
-            Self::Flood => flood::run(setting),
-        }
-    }
+    pub on_floor: Option<Run>,
 }
+
+pub type Run = fn(&Setting<'_>) -> Result<Figures, BenchError>;
+
+/// In the order in which they are told.
+pub static ALL: &[&Scenario] = &[
+    &connect::CONNECT,
+    &idle::IDLE,
+    &broadcast::BROADCAST,
+    &sustained::SUSTAINED,
+    &rooms::ROOMS,
+    &latency::LATENCY,
+    &stuck::STUCK,
+    &storm::STORM,
+    &churn::CHURN,
+    &flood::FLOOD,
+    &floor::FLOOR,
+];
 
 /// How many publishes at that rate fit into that time, one at least, and what lies between two.
 fn at_rate(rate: f64, duration: Duration) -> (u64, Duration) {

@@ -3,12 +3,22 @@
 use super::super::BenchError;
 use super::super::report::Figures;
 use super::super::session::Setting;
-use super::{latency, sustained};
+use super::{Scenario, latency, sustained};
 
 /// Rooms are published to side by side.
 const PUBLISHERS: usize = 8;
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static ROOMS: Scenario = Scenario {
+    name: "rooms",
+    help: "The same over --rooms rooms, published to in turn",
+    publishes: true,
+    wants_numbers: false,
+    takes_rooms: true,
+    run: Some(run),
+    on_floor: Some(run),
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let rooms = setting.load.rooms;
     let mut figures = match setting.load.rate {
         Some(rate) => latency::run_at(setting, rate, PUBLISHERS),

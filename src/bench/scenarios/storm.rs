@@ -1,37 +1,40 @@
 //! `storm`: all sockets are gone at once, and all come back at once; with a command, because the server restarted.
 
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use super::super::BenchError;
-use super::super::clock::{Moment, sleep};
+use super::super::clock::sleep;
 use super::super::outcome::OpenedAll;
 use super::super::report::Figures;
 use super::super::session::{SETTLE, Session, Setting};
-use super::{median, milliseconds};
+use super::{Scenario, median, milliseconds};
 
-/// How often to see whether the server accepts again.
-const PROBE_EVERY: Duration = Duration::from_millis(2);
-const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+pub static STORM: Scenario = Scenario {
+    name: "storm",
+    help: "All sockets drop and return at once, --repeat times; with --storm-command because the server restarts",
+    publishes: false,
+    wants_numbers: false,
+    takes_rooms: true,
+    run: Some(run),
+    // The floor does not restart.
+    on_floor: None,
+};
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let mut session = Session::start(setting, 1)?;
     session.open_all()?;
     let mut storms = Vec::new();
     for number in 1..=session.load.repeat {
         session.progress.say(&format!("storm {number} of {}", session.load.repeat));
-        if let Some(command) = &session.load.storm_command {
-            restart(command)?;
-        }
-        session.drop_all()?;
-        if session.load.storm_command.is_some() {
-            let addresses = setting.target.websockets.iter().map(|endpoint| endpoint.address);
-            until_accepting(addresses, session.load.timeout)?;
-        }
-        let (back, _) = session.measured(|session| session.open(0.0, session.load.connections, true))?;
+        let (back, _) = session.measured(|session| {
+            if let Some(command) = &session.load.storm_command {
+                return session.return_from(|| restart(command));
+            }
+            session.drop_all()?;
+            session.open(0.0, session.load.connections, true)
+        })?;
         if back.missing > 0 {
             return Err(back.into_error(session.load.connections));
         }
@@ -42,14 +45,17 @@ pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     Ok(session.finish(figures))
 }
 
+/// `all_back_ms` counts from the first connect, and where the server restarted from the first that it accepted again;
+/// `all_back_since_lost_ms` from the first connection that was lost.
 fn figures(sockets: usize, storms: &[OpenedAll]) -> Figures {
     let mut figures = Figures::default();
     figures.add("sockets", sockets as f64);
     figures.add("storms", storms.len() as f64);
+    let since_listening = |back: &OpenedAll| Some(milliseconds(back.took));
+    let since_lost = |back: &OpenedAll| back.took_since_lost.map(milliseconds);
+    add_took(&mut figures, storms, "all_back", since_listening);
+    add_took(&mut figures, storms, "all_back_since_lost", since_lost);
     let middle = |of: &dyn Fn(&OpenedAll) -> f64| median(storms.iter().map(of).collect());
-    let took = |back: &OpenedAll| milliseconds(back.took);
-    figures.add("all_back_ms", middle(&took));
-    figures.add("all_back_worst_ms", storms.iter().map(took).fold(0.0, f64::max));
     for (name, quantile) in [("handshake_p50_ms", 0.5), ("handshake_p99_ms", 0.99), ("handshake_max_ms", 1.0)]
     {
         figures.add(name, middle(&|back| milliseconds(back.handshakes.quantile(quantile))));
@@ -58,30 +64,28 @@ fn figures(sockets: usize, storms: &[OpenedAll]) -> Figures {
     figures.add("failed_attempts", storms.iter().map(|back| back.failures).sum::<usize>() as f64);
     figures.runs = storms
         .iter()
-        .map(|back| json!({ "all_back_ms": took(back), "failed_attempts": back.failures }))
+        .map(|back| {
+            json!({ "all_back_ms": since_listening(back), "all_back_since_lost_ms": since_lost(back),
+                "failed_attempts": back.failures })
+        })
         .collect();
     figures
 }
 
-/// Runs it to its end.
+/// The middle and the worst, where there is something to tell.
+fn add_took(figures: &mut Figures, storms: &[OpenedAll], name: &str, of: fn(&OpenedAll) -> Option<f64>) {
+    let took: Vec<f64> = storms.iter().filter_map(of).collect();
+    let worst = took.iter().copied().reduce(f64::max);
+    figures.add_some(&format!("{name}_ms"), worst.map(|_| median(took)));
+    figures.add_some(&format!("{name}_worst_ms"), worst);
+}
+
+/// Runs it to its end. What it prints to standard output would stand in that of the bench.
 fn restart(command: &str) -> Result<(), BenchError> {
-    let status = Command::new("sh").args(["-c", command]).status();
+    let status = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(BenchError::StormCommand(format!("ended with {status}"))),
         Err(error) => Err(BenchError::StormCommand(format!("cannot be started: {error}"))),
     }
-}
-
-fn until_accepting(addresses: impl Iterator<Item = SocketAddr>, timeout: Duration) -> Result<(), BenchError> {
-    let deadline = Moment::now().plus(timeout);
-    for address in addresses {
-        while TcpStream::connect_timeout(&address, PROBE_TIMEOUT).is_err() {
-            if deadline.is_over() {
-                return Err(BenchError::StormCommand(format!("left nobody who accepts on {address}")));
-            }
-            sleep(PROBE_EVERY);
-        }
-    }
-    Ok(())
 }

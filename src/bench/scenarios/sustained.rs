@@ -6,7 +6,7 @@ use super::super::BenchError;
 use super::super::clock::Moment;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{latency, microseconds, per_delivery};
+use super::{Scenario, latency, microseconds, per_delivery};
 
 /// From the order to count until the publish: what the order takes.
 const LEAD: Duration = Duration::from_micros(300);
@@ -21,7 +21,18 @@ pub struct Stretch {
     pub took: Duration,
 }
 
-pub fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
+pub static SUSTAINED: Scenario = Scenario {
+    name: "sustained",
+    help: "Broadcast after broadcast for --duration, each when the last is everywhere, or at \
+           --rate: deliveries per second",
+    publishes: true,
+    wants_numbers: false,
+    takes_rooms: false,
+    run: Some(run),
+    on_floor: Some(run),
+};
+
+fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     match setting.load.rate {
         Some(rate) => latency::run_at(setting, rate, PUBLISHERS),
         None => back_to_back(setting, 1, 1),
@@ -41,7 +52,7 @@ pub fn back_to_back(setting: &Setting<'_>, round: u64, publishers: usize) -> Res
         while !end.is_over() {
             let outcome = session.publish(round, Duration::ZERO, LEAD)?.require()?;
             stretch.publishes += round;
-            stretch.deliveries += outcome.count;
+            stretch.deliveries += outcome.counted.deliveries;
         }
         stretch.took = Moment::now().since(start);
         Ok(stretch)

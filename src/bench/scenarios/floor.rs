@@ -1,0 +1,13 @@
+//! `floor`: what a broadcast costs at the least.
+
+use super::{Scenario, broadcast};
+
+pub static FLOOR: Scenario = Scenario {
+    name: "floor",
+    help: "No server: what bare non-blocking writes to as many sockets cost on this machine",
+    publishes: true,
+    wants_numbers: false,
+    takes_rooms: false,
+    run: None,
+    on_floor: Some(broadcast::run),
+};
