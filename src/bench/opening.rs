@@ -17,7 +17,7 @@ use super::window::Seat;
 
 /// What a socket that is to be stuck can hold: the kernel's least.
 const STUCK_BUFFER: usize = 2048;
-/// How long a socket that must come back waits after a failure.
+/// How long a socket that is tried again waits after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// An opening under way.
@@ -27,6 +27,7 @@ pub struct Ramp {
     in_flight: usize,
     ready: usize,
     failed: usize,
+    given_up: usize,
     first_failure: Option<String>,
     start: Moment,
     end: Moment,
@@ -49,6 +50,7 @@ impl Ramp {
             in_flight: 0,
             ready: 0,
             failed: 0,
+            given_up: 0,
             first_failure: None,
             start,
             end: start,
@@ -105,7 +107,9 @@ impl Ramp {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.failed += 1;
         self.first_failure.get_or_insert(reason);
-        if self.wanted.retry {
+        if self.failed > self.wanted.retries {
+            self.given_up += 1;
+        } else {
             self.again.push_back((Moment::now().plus(RETRY_PAUSE), index));
         }
     }
@@ -122,8 +126,7 @@ impl Ramp {
     }
 
     pub fn is_over(&self) -> bool {
-        let settled = if self.wanted.retry { self.ready } else { self.ready + self.failed };
-        settled >= self.wanted.count || self.wanted.deadline.is_over()
+        self.ready + self.given_up >= self.wanted.count || self.wanted.deadline.is_over()
     }
 
     pub fn report(self) -> Result<Opened, HistogramError> {

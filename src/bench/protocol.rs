@@ -30,8 +30,8 @@ pub struct Opening {
     pub rate: f64,
     /// Of a hundred sockets so many never read again once they are ready, and have a small receive buffer.
     pub stuck_percent: f64,
-    /// Whether what fails is tried again until the deadline.
-    pub retry: bool,
+    /// Of the attempts that fail so many are made again; what fails then is given up.
+    pub retries: usize,
     pub deadline: Moment,
 }
 

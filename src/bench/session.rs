@@ -19,6 +19,8 @@ use super::target::Target;
 pub const SETTLE: Duration = Duration::from_millis(500);
 /// From the order to count until the first publish of a flood.
 const LEAD: Duration = Duration::from_millis(20);
+/// One connect of so many may fail before what is measured begins.
+const RETRIED_SHARE: usize = 100;
 /// How long a process may take to answer what costs it nothing.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a publish that failed ends the wait for its deliveries.
@@ -42,6 +44,8 @@ pub struct Session<'a> {
     publishers: Publishers,
     /// The number that the next publish carries.
     next_number: u64,
+    /// Connects that failed before what is measured began.
+    tried_again: usize,
     spent: Spent,
 }
 
@@ -49,7 +53,7 @@ pub struct Session<'a> {
 struct Wanted {
     stuck_percent: f64,
     in_flight: usize,
-    retry: bool,
+    retries: usize,
     deadline: Moment,
 }
 
@@ -95,6 +99,7 @@ impl<'a> Session<'a> {
                 load.payload_bytes,
             ),
             next_number: 1,
+            tried_again: 0,
             spent: Spent::default(),
         })
     }
@@ -106,7 +111,10 @@ impl<'a> Session<'a> {
 
     /// The same, where so many of a hundred never read once they are ready.
     pub fn open_some_stuck(&mut self, percent: f64) -> Result<OpenedAll, BenchError> {
-        let opened = self.open(percent, self.load.in_flight, false)?;
+        // What is measured comes afterwards, and a client of a server that resets one connection of thousands tries again.
+        let few = self.load.connections.div_ceil(RETRIED_SHARE);
+        let opened = self.open(percent, self.load.in_flight, few)?;
+        self.tried_again += opened.failures.saturating_sub(opened.missing);
         if opened.missing > 0 {
             return Err(opened.into_error(self.load.connections));
         }
@@ -119,10 +127,10 @@ impl<'a> Session<'a> {
         &mut self,
         stuck_percent: f64,
         in_flight: usize,
-        retry: bool,
+        retries: usize,
     ) -> Result<OpenedAll, BenchError> {
         self.progress.say(&format!("connecting {} sockets", self.load.connections));
-        let wanted = Wanted { stuck_percent, in_flight, retry, deadline: self.connect_deadline() };
+        let wanted = Wanted { stuck_percent, in_flight, retries, deadline: self.connect_deadline() };
         self.tell_openings(&wanted, Command::Open)?;
         self.opened(&wanted)
     }
@@ -133,7 +141,8 @@ impl<'a> Session<'a> {
         restart: impl FnOnce() -> Result<(), BenchError>,
     ) -> Result<OpenedAll, BenchError> {
         let deadline = self.connect_deadline();
-        let wanted = Wanted { stuck_percent: 0.0, in_flight: self.load.connections, retry: true, deadline };
+        let wanted =
+            Wanted { stuck_percent: 0.0, in_flight: self.load.connections, retries: usize::MAX, deadline };
         self.tell_openings(&wanted, Command::Return)?;
         self.armed()?;
         restart()?;
@@ -151,11 +160,12 @@ impl<'a> Session<'a> {
         command: impl Fn(Opening) -> Command,
     ) -> Result<(), BenchError> {
         let (load, size) = (self.load, self.crew.size());
-        let &Wanted { stuck_percent, in_flight, retry, deadline } = wanted;
+        let &Wanted { stuck_percent, in_flight, retries, deadline } = wanted;
         let (rate, in_flight) = (load.connect_rate / size as f64, in_flight.div_ceil(size));
+        let retries = retries.div_ceil(size);
         Ok(self.crew.tell_each(|number| {
             let (first, count) = share(load.connections, size, number);
-            command(Opening { first, count, in_flight, rate, stuck_percent, retry, deadline })
+            command(Opening { first, count, in_flight, rate, stuck_percent, retries, deadline })
         })?)
     }
 
@@ -288,6 +298,9 @@ impl<'a> Session<'a> {
 
     /// Puts down what the generator itself used.
     pub fn finish(self, mut figures: Figures) -> Figures {
+        if self.tried_again > 0 {
+            figures.add("connects_tried_again", self.tried_again as f64);
+        }
         let elapsed = self.spent.elapsed.as_secs_f64();
         if elapsed > 0.0 {
             let shares = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() / elapsed).collect();

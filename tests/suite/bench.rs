@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::net::TcpStream;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 const SOCKETS: usize = 50;
@@ -285,4 +286,31 @@ async fn a_bench_that_cannot_measure_says_why() {
     let files_needed = ["--processes", "1", "--connections", "1000000"];
     let arguments = [&["bench", "connect", "--url", &url][..], &files_needed[..]].concat();
     failed_with(run(&arguments, &BTreeMap::new()).await, &["ulimit -n", "--processes"]);
+}
+
+/// The address of a door to that node which closes the first connection unanswered.
+async fn closes_the_first(node: &Node) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (entrance, exit) = (listener.local_addr().expect("bound"), node.public);
+    tokio::spawn(async move {
+        drop(listener.accept().await);
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(exit).await?;
+                copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    format!("http://{entrance}")
+}
+
+#[tokio::test]
+async fn a_bench_makes_a_failed_connect_again_except_where_connects_are_what_is_measured() {
+    let node = Setup::memory().start().await;
+    let url = closes_the_first(&node).await;
+    let found = result(bench(&[], "broadcast", &["--url", &url, "--no-floor"]).await);
+    assert_eq!(figure(&found, "connects_tried_again"), 1.0);
+    all_delivered(&found, 2.0);
+    let url = closes_the_first(&node).await;
+    failed_with(bench(&[], "connect", &["--url", &url, "--no-floor"]).await, &["1 sockets are missing"]);
 }

@@ -19,7 +19,7 @@ pub static CONNECT: Scenario = Scenario {
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
     let mut session = Session::start(setting, 1)?;
     let mut figures = Figures::default();
-    let (opened, cpu) = session.measured(|session| session.open(0.0, session.load.in_flight, false))?;
+    let (opened, cpu) = session.measured(|session| session.open(0.0, session.load.in_flight, 0))?;
     if opened.ready == 0 {
         return Err(opened.into_error(session.load.connections));
     }

@@ -33,7 +33,7 @@ fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
                 return session.return_from(|| restart(command));
             }
             session.drop_all()?;
-            session.open(0.0, session.load.connections, true)
+            session.open(0.0, session.load.connections, usize::MAX)
         })?;
         if back.missing > 0 {
             return Err(back.into_error(session.load.connections));
