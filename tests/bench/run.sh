@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 if [[ -z ${RELAY_BINARY:-} ]]; then
-  cargo build --locked --release
+  cargo build --locked --release --features jemalloc
   RELAY_BINARY=target/release/refresh-relay
 fi
 RELAY_BINARY=$(realpath "$RELAY_BINARY")
