@@ -104,7 +104,7 @@ async fn a_token_that_does_not_verify_is_refused_with_the_check_it_failed() {
         claims.as_object_mut().expect("an object").remove(claim);
         issuer.sign(&claims)
     };
-    let huge = signed(json!({"sub": "x".repeat(20_000)}));
+    let huge = signed(json!({"sub": "x".repeat(10_000)}));
     let cases = [
         (SigningKey::rsa().sign(&header, &good), "signature"),
         (SigningKey::ec().sign(&with(header.clone(), json!({"alg": "ES256"})), &good), "algorithm"),

@@ -119,7 +119,7 @@ async fn a_token_that_is_no_good_is_refused_with_the_check_it_failed() {
         (signed(json!({"rooms": null})), "rooms"),
         (signed(json!({"rooms": ["a*b"]})), "rooms"),
         (signed(json!({"rooms": {"featurevisor": true}})), "rooms"),
-        (signed(json!({"sub": "x".repeat(20_000)})), "longer than"),
+        (signed(json!({"sub": "x".repeat(10_000)})), "longer than"),
         ("what-is-this".to_owned(), "not a JSON Web Token"),
         (String::new(), "not a JSON Web Token"),
     ];

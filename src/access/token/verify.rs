@@ -15,7 +15,7 @@ use super::crypto;
 use super::keys::KeySet;
 
 /// The longest token that is looked at, in bytes. Those of GitHub and GitLab have some 1.5 KiB.
-pub const MAX_BYTES: usize = 16 * 1024;
+pub const MAX_BYTES: usize = 8 * 1024;
 
 /// How far clocks may be apart.
 pub const LEEWAY: Duration = Duration::from_secs(60);
