@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_http::TlsAcceptorConfig;
 use actix_http::error::DispatchError;
 use actix_server::{Server, ServerBuilder};
-use actix_service::ServiceFactoryExt;
+use actix_service::{ServiceFactoryExt, boxed};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::rt::net::TcpStream;
@@ -16,7 +16,7 @@ use actix_web::web;
 use rustls::ServerConfig;
 use tracing::debug;
 
-use super::{Connections, app};
+use super::{Connections, app, listen};
 use crate::http::{Public, unheard};
 use crate::metrics::{Metrics, TlsFailure};
 
@@ -31,7 +31,7 @@ pub struct Tls {
 /// actix-http offers HTTP/1.1 alone by ALPN, as it is built without HTTP/2.
 pub(super) fn serve(
     server: ServerBuilder,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     taken: Connections,
     tls: Tls,
     public: web::Data<Public>,
@@ -40,10 +40,10 @@ pub(super) fn serve(
     // For the whole process, but each worker looks at it once, as it starts. The 256 that it is otherwise are held by
     // anyone who opens so many connections and says nothing.
     max_concurrent_tls_connect(handshakes);
-    let server = server.listen("public", listener, move || {
+    let server = listen(server, listeners, &move || {
         let metrics = Arc::clone(&public.metrics);
         let acceptor = TlsAcceptorConfig::default().handshake_timeout(handshake_timeout);
-        taken
+        let connections = taken
             .http(|stream: &TlsStream<TcpStream>| stream.get_ref().0)
             .secure()
             .finish(app(public.clone()))
@@ -51,7 +51,9 @@ pub(super) fn serve(
             .map_err(move |error| {
                 count(&error, &metrics);
                 error
-            })
+            });
+        // A pointer for a task that would hold it twice, as on the actix-ws wire without TLS.
+        boxed::factory(connections)
     })?;
     Ok(server.run())
 }
