@@ -153,8 +153,10 @@ pub fn log_level(text: &str) -> Result<String, String> {
     // The filter takes a bare word for a target, and so a misspelt level for a filter that shows nothing else.
     let mut directives = text.split(',');
     let plain = directives.all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok());
-    // It also panics at some texts beyond ASCII, which no directive needs.
-    if plain && text.is_ascii() && text.parse::<EnvFilter>().is_ok() {
+    // Spans and their fields, which the relay has none of, are not for it either: it takes their values for patterns, and
+    // can be at one for minutes. At some texts beyond ASCII it panics.
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, ',' | '=' | ':' | '_' | '-');
+    if plain && text.chars().all(known) && text.parse::<EnvFilter>().is_ok() {
         return Ok(text.to_owned());
     }
     Err(format!(
