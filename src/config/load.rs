@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value};
 
 use super::parse;
 use super::reader::{Problem, Reader};
@@ -45,11 +45,11 @@ pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, BadSettings> {
-    let problem = |error| BadSettings(vec![in_layers(file, error)]);
+    let unreadable = |error| BadSettings(vec![in_layers(file, error)]);
     let defaults = File::from_str(DEFAULT, FileFormat::Toml);
-    let defaults = Config::builder().add_source(defaults).build().map_err(problem)?;
-    let (layers, bad_file) = merge(&defaults, file, environment).map_err(problem)?;
-    let mut reader = Reader::new(layers, file);
+    let defaults = Config::builder().add_source(defaults).build().map_err(unreadable)?;
+    let Merged { layers, nameless, bad_file } = merge(&defaults, file, environment).map_err(unreadable)?;
+    let mut reader = Reader::new(layers, nameless, file);
     reader.note_lost(defaults);
     let settings = read(&mut reader);
     let (effective, mut problems) = reader.finish();
@@ -61,12 +61,42 @@ pub fn load(
     }
 }
 
-/// The layers, one over the other. A file that cannot be read is left out, and comes as a problem.
+/// The layers, one over the other.
+struct Merged {
+    layers: Config,
+    /// Values under keys that no setting can have.
+    nameless: Map<String, Value>,
+    /// Why the file was left out.
+    bad_file: Option<Problem>,
+}
+
+/// The values of one layer that may be settings.
+#[derive(Debug, Clone)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
 fn merge(
     defaults: &Config,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Config, Option<Problem>), ConfigError> {
+) -> Result<Merged, ConfigError> {
+    let mut collected = Vec::new();
+    let mut bad_file = None;
+    if let Some(path) = file {
+        match File::new(&path.to_string_lossy(), FileFormat::Toml).collect() {
+            Ok(values) => collected.push(values),
+            Err(error) => bad_file = Some(in_layers(file, error)),
+        }
+    }
     let variables = environment.into_iter().filter(|(name, _)| name != CONFIG_VARIABLE).collect();
     let environment = Environment::with_prefix("RELAY")
         .prefix_separator("_")
@@ -74,16 +104,16 @@ fn merge(
         // A variable that compose or a chart left empty is one that is not set.
         .ignore_empty(true)
         .source(Some(variables));
-    let over_defaults = || Config::builder().add_source(defaults.clone());
-    let mut bad_file = None;
-    if let Some(path) = file {
-        let source = File::new(&path.to_string_lossy(), FileFormat::Toml);
-        match over_defaults().add_source(source).add_source(environment.clone()).build() {
-            Ok(layers) => return Ok((layers, None)),
-            Err(error) => bad_file = Some(in_layers(file, error)),
-        }
+    collected.push(environment.collect()?);
+    let mut layers = Config::builder().add_source(defaults.clone());
+    let mut nameless = Map::new();
+    for values in collected {
+        // The library takes a bracket for a place in a list, and makes the list that long, of whatever length.
+        let (others, named): (Map<_, _>, _) = values.into_iter().partition(|(key, _)| key.contains('['));
+        nameless.extend(others);
+        layers = layers.add_source(Layer(named));
     }
-    Ok((over_defaults().add_source(environment).build()?, bad_file))
+    Ok(Merged { layers: layers.build()?, nameless, bad_file })
 }
 
 fn in_layers(file: Option<&Path>, error: ConfigError) -> Problem {

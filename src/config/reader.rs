@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Value, ValueKind};
+use config::{Map, Value, ValueKind};
 use toml::Table;
 
 use super::secret::Secret;
@@ -50,9 +50,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What is not from the environment nor a default is from `file`.
-    pub fn new(layers: config::Config, file: Option<&Path>) -> Self {
-        let mut left = BTreeMap::new();
+    /// What is not from the environment nor a default is from `file`. No key of `nameless` is known.
+    pub fn new(layers: config::Config, nameless: Map<String, Value>, file: Option<&Path>) -> Self {
+        let mut left: BTreeMap<_, _> = nameless.into_iter().collect();
         let file = file.map(|file| file.display().to_string());
         flatten("", layers.cache, &mut left);
         Self { left, file, known: Vec::new(), effective: Table::new(), problems: Vec::new() }

@@ -146,6 +146,17 @@ async fn an_unknown_key_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn a_key_that_names_a_place_in_a_list_is_refused_and_makes_no_list() {
+    let files = Files::new();
+    let file = files.write("relay.toml", "\"redis[99999999999]\" = 1\n");
+    let finished = check_config(&["--config", &file], &BTreeMap::new()).await;
+    expect_problem(&finished, "redis[99999999999]", &[&file]);
+    let finished =
+        check_config(&[], &BTreeMap::from([("RELAY_REDIS__URL[-99999999999]".into(), "x".into())])).await;
+    expect_problem(&finished, "redis.url[-99999999999]", &["RELAY_REDIS__URL[-99999999999]"]);
+}
+
+#[tokio::test]
 async fn a_value_where_a_section_belongs_is_refused() {
     let files = Files::new();
     let file = files.write("relay.toml", "server = \"x\"\n");
