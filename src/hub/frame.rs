@@ -1,6 +1,7 @@
 //! The text frame a publication becomes, encoded once and shared by every socket it goes to.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use serde::Serialize;
 
@@ -19,11 +20,14 @@ impl From<Publication> for Refresh {
     }
 }
 
-/// A frame's text, and the frame as it stands on the wire. Cloning shares the bytes.
+/// A frame's text, and the frame as it stands on the wire. Cloning shares both.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct Frame(Arc<Forms>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Forms {
     text: ByteString,
-    encoded: Bytes,
+    encoded: Vec<u8>,
 }
 
 /// The JSON of a frame with a revision.
@@ -41,20 +45,20 @@ impl Frame {
             serde_json::to_string(&Text { revision: revision.as_str() }).ok()
         });
         let text = with_revision.map_or(ByteString::from_static(r#"{"type":"refresh"}"#), ByteString::from);
-        Self { encoded: encode(&text), text }
+        Self(Arc::new(Forms { encoded: encode(&text), text }))
     }
 
     pub fn text(&self) -> &ByteString {
-        &self.text
+        &self.0.text
     }
 
     pub fn encoded(&self) -> &[u8] {
-        &self.encoded
+        &self.0.encoded
     }
 }
 
 /// A whole text frame, unmasked as a server's are (RFC 6455, section 5.2).
-fn encode(text: &str) -> Bytes {
+fn encode(text: &str) -> Vec<u8> {
     const FINAL_TEXT: u8 = 0x81;
     let mut frame = vec![FINAL_TEXT];
     match (u8::try_from(text.len()), u16::try_from(text.len())) {
@@ -69,7 +73,7 @@ fn encode(text: &str) -> Bytes {
         }
     }
     frame.extend(text.as_bytes());
-    frame.into()
+    frame
 }
 
 #[cfg(test)]

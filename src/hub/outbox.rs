@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::frame::Frame;
 use crate::close::CloseReason;
@@ -155,8 +156,8 @@ impl<W: Wire + ?Sized> Outbox<W> {
     }
 
     /// Resolves after a push that has to wait and after a request to close.
-    pub async fn changed(&self) {
-        self.wake.notified().await;
+    pub fn changed(&self) -> Notified<'_> {
+        self.wake.notified()
     }
 
     /// Since when something could not be written.

@@ -5,7 +5,7 @@
 
 use ::actix_ws::ProtocolError;
 use actix_codec::Decoder as _;
-use actix_http::ws::{Codec, Frame};
+use actix_http::ws::{Codec, Frame, Item};
 use bytes::{Bytes, BytesMut};
 
 use super::message::{Incomplete, check_text};
@@ -29,7 +29,8 @@ pub struct Decoder {
     codec: Codec,
     /// `websocket.max_message_bytes`
     limit: usize,
-    message: Incomplete,
+    /// One that comes in fragments, while it does.
+    message: Option<Box<Incomplete>>,
     failed: bool,
 }
 
@@ -40,7 +41,7 @@ impl Decoder {
             partial: unless_empty(received),
             codec: Codec::new().max_size(max_message_bytes),
             limit: max_message_bytes,
-            message: Incomplete::new(max_message_bytes),
+            message: None,
             failed: false,
         }
     }
@@ -70,6 +71,7 @@ impl Decoder {
         if heard.is_err() {
             self.failed = true;
             self.partial = BytesMut::new();
+            self.message = None;
         }
         Some(heard)
     }
@@ -86,8 +88,19 @@ impl Decoder {
             Frame::Close(_) => Ok(Heard::Close),
             Frame::Text(text) => check_text(&text),
             Frame::Binary(_) => Ok(Heard::Data),
-            Frame::Continuation(item) => self.message.add(&item),
+            Frame::Continuation(item) => self.continued(&item),
         }
+    }
+
+    fn continued(&mut self, item: &Item) -> Result<Heard, CloseReason> {
+        let message = self.message.get_or_insert_default();
+        message.add(item, self.limit)?;
+        if let Item::Last(_) = item
+            && let Some(message) = self.message.take()
+        {
+            message.end()?;
+        }
+        Ok(Heard::Data)
     }
 }
 

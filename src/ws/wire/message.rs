@@ -8,9 +8,8 @@ use super::decoder::Heard;
 use crate::close::CloseReason;
 
 /// The message that is coming in.
+#[derive(Default)]
 pub struct Incomplete {
-    /// `websocket.max_message_bytes`
-    limit: usize,
     so_far: usize,
     text: Option<Text>,
 }
@@ -22,29 +21,23 @@ struct Text {
 }
 
 impl Incomplete {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, so_far: 0, text: None }
-    }
-
-    /// An error as soon as the message cannot become a good one any more.
-    pub fn add(&mut self, fragment: &Item) -> Result<Heard, CloseReason> {
+    /// An error as soon as the message cannot become a good one of at most `limit` bytes any more.
+    pub fn add(&mut self, fragment: &Item, limit: usize) -> Result<(), CloseReason> {
         if let Item::FirstText(_) = fragment {
             self.text = Some(Text::default());
         }
         let (Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes)) =
             fragment;
         self.so_far += bytes.len();
-        if self.so_far > self.limit {
+        if self.so_far > limit {
             return Err(CloseReason::TooBig);
         }
-        if let Some(text) = &mut self.text {
-            text.add(bytes)?;
-        }
-        if let Item::Last(_) = fragment {
-            self.so_far = 0;
-            self.text.take().map_or(Ok(()), Text::end)?;
-        }
-        Ok(Heard::Data)
+        self.text.as_mut().map_or(Ok(()), |text| text.add(bytes))
+    }
+
+    /// After its last fragment.
+    pub fn end(self) -> Result<(), CloseReason> {
+        self.text.map_or(Ok(()), Text::end)
     }
 }
 
