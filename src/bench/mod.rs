@@ -48,8 +48,7 @@ use std::num::NonZeroUsize;
 use floor::FloorServer;
 use processes::Processes;
 use progress::Progress;
-use report::Figures;
-use scenarios::Run;
+use scenarios::OnFloor;
 use serde_json::json;
 use session::Setting;
 
@@ -111,44 +110,58 @@ impl Bench {
         if self.load.rooms > 1 && !scenario.takes_rooms {
             return Err(BenchError::OneRoom(scenario.name));
         }
-        let beside = || {
-            let run = scenario.on_floor.filter(|_| self.with_floor);
-            run.map(|run| self.run_floor(run, &progress)).transpose()
-        };
-        let (target, figures, floor) = match (scenario.run, scenario.on_floor) {
-            (Some(run), _) => {
-                let (target, figures) = self.run_target(run, &progress)?;
-                (target, figures, beside()?)
+        let (target, figures, floor) = match (scenario.run, &scenario.on_floor) {
+            (Some(_), OnFloor::InTurns(run)) if self.with_floor => {
+                let both = |target: &Setting<'_>| self.at_floor(&progress, |floor| run(target, floor));
+                let (target, (figures, floor)) = self.at_target(&progress, both)?;
+                (target, figures, Some(floor))
             }
-            (None, Some(run)) => ("bare writes".to_owned(), self.run_floor(run, &progress)?, None),
-            (None, None) => return Err(BenchError::NeedsTarget(scenario.name)),
+            (Some(run), OnFloor::Behind(on_floor)) if self.with_floor => {
+                let (target, figures) = self.at_target(&progress, run)?;
+                (target, figures, Some(self.at_floor(&progress, on_floor)?))
+            }
+            (Some(run), _) => {
+                let (target, figures) = self.at_target(&progress, run)?;
+                (target, figures, None)
+            }
+            (None, OnFloor::Behind(on_floor)) => {
+                ("bare writes".to_owned(), self.at_floor(&progress, on_floor)?, None)
+            }
+            (None, _) => return Err(BenchError::NeedsTarget(scenario.name)),
         };
         Ok(Report { scenario: scenario.name.to_owned(), target, settings: self.settings(), figures, floor })
     }
 
     /// What was found, and where.
-    fn run_target(&self, run: Run, progress: &Progress) -> Result<(String, Figures), BenchError> {
+    fn at_target<T>(
+        &self,
+        progress: &Progress,
+        run: impl FnOnce(&Setting<'_>) -> Result<T, BenchError>,
+    ) -> Result<(String, T), BenchError> {
         let name = self.scenario.name;
         let Some(target) = &self.target else { return Err(BenchError::NeedsTarget(name)) };
         if self.scenario.publishes && target.publishing.endpoints.is_empty() {
             return Err(BenchError::NeedsPublish(name));
         }
         let server = (!self.server_pids.is_empty()).then(|| Processes::new(self.server_pids.clone()));
-        let setting = Setting { target, load: &self.load, server: server.transpose()?, progress };
+        let server = server.transpose()?;
+        let setting = Setting { target, load: &self.load, server, floor_threads: None, progress };
         let names: Vec<_> = target.sockets.endpoints.iter().map(|endpoint| endpoint.host.as_str()).collect();
         Ok((names.join(", "), run(&setting)?))
     }
 
     /// The same load on bare writes, in a process that is measured apart as a server's is.
-    fn run_floor(&self, run: Run, progress: &Progress) -> Result<Figures, BenchError> {
+    fn at_floor<T>(
+        &self,
+        progress: &Progress,
+        run: impl FnOnce(&Setting<'_>) -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
         let floor =
             FloorServer::start(self.server_cpus.as_deref(), self.floor_threads).map_err(BenchError::Floor)?;
         let target = floor.target();
         let server = Some(Processes::new(vec![floor.pid()])?);
         let load = Load { storm_command: None, rounds: 1, ..self.load.clone() };
-        let mut figures = run(&Setting { target: &target, load: &load, server, progress })?;
-        figures.add("floor_threads", floor.threads() as f64);
-        Ok(figures)
+        run(&Setting { target: &target, load: &load, server, floor_threads: Some(floor.threads()), progress })
     }
 
     fn settings(&self) -> serde_json::Value {

@@ -33,6 +33,8 @@ pub struct Setting<'a> {
     pub target: &'a Target,
     pub load: &'a Load,
     pub server: Option<Processes>,
+    /// Of the floor, which is told with its figures.
+    pub floor_threads: Option<usize>,
     pub progress: &'a Progress,
 }
 
@@ -40,6 +42,7 @@ pub struct Session<'a> {
     pub load: &'a Load,
     pub server: Option<Processes>,
     pub progress: &'a Progress,
+    floor_threads: Option<usize>,
     crew: Crew,
     publishers: Publishers,
     /// The number that the next publish carries.
@@ -91,6 +94,7 @@ impl<'a> Session<'a> {
             load,
             server: setting.server.clone(),
             progress: setting.progress,
+            floor_threads: setting.floor_threads,
             crew: Crew::start(&plan, load.processes)?,
             publishers: Publishers::new(
                 &target.publishing,
@@ -301,6 +305,7 @@ impl<'a> Session<'a> {
         if self.tried_again > 0 {
             figures.add("connects_tried_again", self.tried_again as f64);
         }
+        figures.add_some("floor_threads", self.floor_threads.map(|threads| threads as f64));
         let elapsed = self.spent.elapsed.as_secs_f64();
         if elapsed > 0.0 {
             let shares = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() / elapsed).collect();

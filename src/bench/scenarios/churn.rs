@@ -6,8 +6,8 @@ use super::super::BenchError;
 use super::super::clock::Moment;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::Scenario;
 use super::latency::{add_quantiles, publish_at};
+use super::{OnFloor, Scenario};
 
 /// Arrivals per second where none are asked for.
 const RATE: f64 = 1000.0;
@@ -22,7 +22,7 @@ pub static CHURN: Scenario = Scenario {
     wants_numbers: true,
     takes_rooms: false,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

@@ -4,7 +4,7 @@ use super::super::BenchError;
 use super::super::outcome::OpenedAll;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{Scenario, microseconds, milliseconds};
+use super::{OnFloor, Scenario, microseconds, milliseconds};
 
 pub static CONNECT: Scenario = Scenario {
     name: "connect",
@@ -13,7 +13,7 @@ pub static CONNECT: Scenario = Scenario {
     wants_numbers: false,
     takes_rooms: true,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

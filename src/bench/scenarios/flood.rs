@@ -10,7 +10,7 @@ use super::super::memory::Memory;
 use super::super::outcome::Flood;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{Scenario, at_rate, broadcast, median, milliseconds, per_delivery};
+use super::{OnFloor, Scenario, at_rate, broadcast, median, milliseconds, per_delivery};
 
 /// Publishes per second where none are asked for.
 const RATE: f64 = 5000.0;
@@ -28,7 +28,7 @@ pub static FLOOD: Scenario = Scenario {
     takes_rooms: false,
     run: Some(run),
     // Nobody can write every publish of a flood to every socket.
-    on_floor: Some(broadcast::run),
+    on_floor: OnFloor::Behind(broadcast::run),
 };
 
 struct Round {

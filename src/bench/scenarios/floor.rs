@@ -1,6 +1,6 @@
 //! `floor`: what a broadcast costs at the least.
 
-use super::{Scenario, broadcast};
+use super::{OnFloor, Scenario, broadcast};
 
 pub static FLOOR: Scenario = Scenario {
     name: "floor",
@@ -9,5 +9,5 @@ pub static FLOOR: Scenario = Scenario {
     wants_numbers: false,
     takes_rooms: false,
     run: None,
-    on_floor: Some(broadcast::run),
+    on_floor: OnFloor::Behind(broadcast::run),
 };

@@ -4,7 +4,7 @@ use super::super::BenchError;
 use super::super::clock::{Moment, sleep};
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{Scenario, microseconds};
+use super::{OnFloor, Scenario, microseconds};
 
 pub static IDLE: Scenario = Scenario {
     name: "idle",
@@ -15,7 +15,7 @@ pub static IDLE: Scenario = Scenario {
     takes_rooms: true,
     run: Some(run),
     // Bare writes hold nothing.
-    on_floor: None,
+    on_floor: OnFloor::Nothing,
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

@@ -7,7 +7,7 @@ use super::super::histogram::Latencies;
 use super::super::outcome::Outcome;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{Scenario, at_rate, milliseconds, per_delivery};
+use super::{OnFloor, Scenario, at_rate, milliseconds, per_delivery};
 
 /// Publishes per second where none are asked for.
 const RATE: f64 = 100.0;
@@ -24,7 +24,7 @@ pub static LATENCY: Scenario = Scenario {
     wants_numbers: true,
     takes_rooms: true,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

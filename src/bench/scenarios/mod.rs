@@ -30,11 +30,22 @@ pub struct Scenario {
     pub takes_rooms: bool,
     /// None: it needs no server.
     pub run: Option<Run>,
-    /// What runs against the floor to compare with; None where it would say nothing.
-    pub on_floor: Option<Run>,
+    pub on_floor: OnFloor,
 }
 
 pub type Run = fn(&Setting<'_>) -> Result<Figures, BenchError>;
+/// The target, and the floor.
+pub type RunBoth = fn(&Setting<'_>, &Setting<'_>) -> Result<(Figures, Figures), BenchError>;
+
+/// What runs against the floor, to compare with.
+pub enum OnFloor {
+    /// It would say nothing.
+    Nothing,
+    /// That, when the target's run is over.
+    Behind(Run),
+    /// Both at once, by turns, and this gives the figures of both: what changes on the machine meanwhile strikes both alike.
+    InTurns(RunBoth),
+}
 
 /// In the order in which they are told.
 pub static ALL: &[&Scenario] = &[

@@ -3,7 +3,7 @@
 use super::super::BenchError;
 use super::super::report::Figures;
 use super::super::session::Setting;
-use super::{Scenario, latency, sustained};
+use super::{OnFloor, Scenario, latency, sustained};
 
 /// Rooms are published to side by side.
 const PUBLISHERS: usize = 8;
@@ -15,7 +15,7 @@ pub static ROOMS: Scenario = Scenario {
     wants_numbers: false,
     takes_rooms: true,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

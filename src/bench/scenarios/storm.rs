@@ -9,7 +9,7 @@ use super::super::clock::sleep;
 use super::super::outcome::OpenedAll;
 use super::super::report::Figures;
 use super::super::session::{SETTLE, Session, Setting};
-use super::{Scenario, median, milliseconds};
+use super::{OnFloor, Scenario, median, milliseconds};
 
 pub static STORM: Scenario = Scenario {
     name: "storm",
@@ -19,7 +19,7 @@ pub static STORM: Scenario = Scenario {
     takes_rooms: true,
     run: Some(run),
     // The floor does not restart.
-    on_floor: None,
+    on_floor: OnFloor::Nothing,
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

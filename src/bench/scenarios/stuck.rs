@@ -4,7 +4,7 @@ use super::super::BenchError;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
 use super::latency::{add_quantiles, publish_at};
-use super::{Scenario, milliseconds};
+use super::{OnFloor, Scenario, milliseconds};
 
 /// Publishes per second where none are asked for.
 const RATE: f64 = 10.0;
@@ -19,7 +19,7 @@ pub static STUCK: Scenario = Scenario {
     wants_numbers: true,
     takes_rooms: false,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {

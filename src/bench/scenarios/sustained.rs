@@ -6,7 +6,7 @@ use super::super::BenchError;
 use super::super::clock::Moment;
 use super::super::report::Figures;
 use super::super::session::{Session, Setting};
-use super::{Scenario, latency, microseconds, per_delivery};
+use super::{OnFloor, Scenario, latency, microseconds, per_delivery};
 
 /// From the order to count until the publish: what the order takes.
 const LEAD: Duration = Duration::from_micros(300);
@@ -29,7 +29,7 @@ pub static SUSTAINED: Scenario = Scenario {
     wants_numbers: false,
     takes_rooms: false,
     run: Some(run),
-    on_floor: Some(run),
+    on_floor: OnFloor::Behind(run),
 };
 
 fn run(setting: &Setting<'_>) -> Result<Figures, BenchError> {
