@@ -114,6 +114,9 @@ impl Outgoing {
 
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), WireClosed>> {
         let mut rest = self.rest.borrow_mut();
+        if rest.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !rest.is_empty() {
             let written = ready!(self.poll_try_write(cx, &rest))?;
             let _ = rest.split_to(written);
@@ -143,7 +146,13 @@ impl Outgoing {
         let _gone = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
     }
 
+    /// Past the runtime's own note of whether the socket takes anything, which is a cache miss for each socket of a
+    /// broadcast (0.2 of 8 us); only one that takes nothing is left to the runtime, which then wakes its task.
     fn poll_try_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WireClosed>> {
+        match socket2::SockRef::from(&*self.stream).send(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written.map_err(|_| WireClosed)),
+        }
         loop {
             match self.stream.try_write(bytes) {
                 Ok(written) => return Poll::Ready(Ok(written)),
