@@ -104,7 +104,7 @@ def run_all(peers, chosen, cpus, given):
 
 
 def notes(peers, missing, failures, cpus, given):
-    lines = [f"{given.runs} runs of each, interleaved; medians. {given.connections} sockets (latency: 1,000 at most)."]
+    lines = [f"{given.runs} runs of each, interleaved; medians. {given.connections} sockets (latency: 100 and 500 at most)."]
     if cpus.shared:
         lines.append(f"This machine has too few CPUs: servers and generator share CPUs {cpus.servers}.")
     else:
