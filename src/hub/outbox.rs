@@ -48,16 +48,13 @@ pub enum Pushed {
 
 /// Sized wires coerce to `Outbox<dyn Wire>`, so a shard holds connections of every wire.
 ///
-/// In this order, what the heartbeat looks at stands together, and so does what a delivery looks at: of ten thousand
-/// outboxes none is in the cache.
+/// In this order, what a delivery looks at stands together: of ten thousand outboxes none is in the cache.
 #[repr(C)]
 pub struct Outbox<W: Wire + ?Sized> {
-    /// When the client's leave to listen ends; None = never.
-    pub expires_at: Option<Instant>,
     blocked_since: Cell<Option<Instant>>,
-    /// Frames heard since the last look, and looks at which there were none.
+    /// The heartbeat's second in which a frame was heard last, and how many were in it.
+    heard_at: Cell<u32>,
     heard: Cell<u32>,
-    silent_looks: Cell<u32>,
     close: Cell<Option<CloseReason>>,
     wake: Notify,
     slot: RefCell<Option<Frame>>,
@@ -67,13 +64,11 @@ pub struct Outbox<W: Wire + ?Sized> {
 }
 
 impl<W: Wire> Outbox<W> {
-    pub fn new(wire: W, expires_at: Option<Instant>) -> Self {
+    pub fn new(wire: W) -> Self {
         Self {
-            expires_at,
             blocked_since: Cell::new(None),
+            heard_at: Cell::new(0),
             heard: Cell::new(0),
-            // One before zero, as the first look may come at once.
-            silent_looks: Cell::new(u32::MAX),
             close: Cell::new(None),
             wake: Notify::new(),
             slot: RefCell::new(None),
@@ -132,18 +127,16 @@ impl<W: Wire + ?Sized> Outbox<W> {
         let _sent_or_busy = self.wire.poll_ping(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// The client sent a frame. Answers how many that makes since the last look: across a look, twice as many can come
-    /// in a second.
-    pub fn hear(&self) -> u32 {
-        self.heard.set(self.heard.get().saturating_add(1));
+    /// The client sent a frame in that second of the heartbeat. Answers how many that makes in it.
+    pub fn hear(&self, now: u32) -> u32 {
+        let before = if self.heard_at.replace(now) == now { self.heard.get() } else { 0 };
+        self.heard.set(before.saturating_add(1));
         self.heard.get()
     }
 
-    /// For how many whole seconds nothing was heard. Called once a second.
-    pub fn seconds_silent(&self) -> u64 {
-        let silent = if self.heard.replace(0) > 0 { 0 } else { self.silent_looks.get().wrapping_add(1) };
-        self.silent_looks.set(silent);
-        u64::from(silent)
+    /// The second in which the client was heard last; 0 if it never was.
+    pub fn heard_at(&self) -> u32 {
+        self.heard_at.get()
     }
 
     /// Asks the connection's task to close. The first reason given stands.
@@ -227,7 +220,7 @@ mod tests {
         let frame = |revision: &str| Frame::refresh(crate::room::Revision::parse(revision).ok().as_ref());
         let epoch = Epoch::random();
         let at = |generation| Some(Position { epoch, generation });
-        let outbox = Outbox::new(TestWire::default(), None);
+        let outbox = Outbox::new(TestWire::default());
         assert_eq!(outbox.push(at(1), &frame("1")), Pushed::Sent);
         assert_eq!(outbox.push(at(1), &frame("1")), Pushed::Known);
         outbox.wire().busy.set(true);
@@ -244,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_first_reason_to_close_stands() {
-        let outbox = Outbox::new(TestWire::default(), None);
+        let outbox = Outbox::new(TestWire::default());
         outbox.ask_to_close(CloseReason::Drain);
         outbox.ask_to_close(CloseReason::Slow);
         assert_eq!(outbox.asked_to_close(), Some(CloseReason::Drain));

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use slab::Slab;
@@ -73,11 +73,16 @@ impl Shard {
         shard
     }
 
-    pub fn join(&self, room: &RoomId, outbox: AnyOutbox) -> Seat {
+    /// The second of the heartbeat that it is.
+    pub fn now(&self) -> u32 {
+        self.heartbeat.now()
+    }
+
+    pub fn join(&self, room: &RoomId, outbox: AnyOutbox, expires_at: Option<Instant>) -> Seat {
         if let Some(reason) = self.closing.get() {
             outbox.ask_to_close(reason);
         }
-        let heartbeat_key = self.heartbeat.add(Rc::clone(&outbox));
+        let heartbeat_key = self.heartbeat.add(Rc::clone(&outbox), expires_at);
         let mut rooms = self.rooms.borrow_mut();
         let key = match rooms.get_mut(room) {
             Some(members) => members.insert(outbox),

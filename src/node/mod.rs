@@ -14,7 +14,7 @@ mod waiting;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::members::Members;
 use self::outgoing::Outgoing;
@@ -110,15 +110,17 @@ impl Node {
         self.hub.shard()
     }
 
-    /// Seats a connection in a room, and sends it at once what it would have missed by reconnecting.
+    /// Seats a connection in a room, and sends it at once what it would have missed by reconnecting. `expires_at` is when
+    /// the client's leave to listen ends; None = never.
     pub fn join<W: Wire + 'static>(
         self: &Arc<Self>,
         shard: &Rc<Shard>,
         room: RoomId,
         outbox: &Rc<Outbox<W>>,
+        expires_at: Option<Instant>,
     ) -> Membership {
         // Seated first, looked up second: what is published in between comes twice or once, never not at all.
-        let seat = shard.join(&room, Rc::clone(outbox) as Rc<Outbox<dyn Wire>>);
+        let seat = shard.join(&room, Rc::clone(outbox) as Rc<Outbox<dyn Wire>>, expires_at);
         match self.rooms.enter(&room) {
             Head::Unknown => self.lookups.add([room.clone()]),
             Head::Known(None) => {}
@@ -226,6 +228,13 @@ impl Node {
         } else {
             self.outgoing.put(to, confirmation);
         }
+    }
+}
+
+impl Membership {
+    /// The second of the worker's heartbeat that it is.
+    pub fn now(&self) -> u32 {
+        self.shard.now()
     }
 }
 

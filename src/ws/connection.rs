@@ -73,7 +73,7 @@ impl Connection {
             }
             let written = tokio::select! {
                 heard = self.incoming.next() => {
-                    if matches!(heard, Some(Ok(_))) && !self.may_go_on(outbox.hear()) {
+                    if matches!(heard, Some(Ok(_))) && !self.may_go_on(outbox.hear(self.membership.now())) {
                         return End::Close(CloseReason::Rate);
                     }
                     match heard {

@@ -143,9 +143,9 @@ impl Gate {
     }
 
     fn serve(&self, admitted: Admitted, outgoing: Outgoing, incoming: Incoming, shard: &Rc<Shard>) {
-        let outbox = Rc::new(Outbox::new(outgoing, admitted.expires_at));
+        let outbox = Rc::new(Outbox::new(outgoing));
         Connection {
-            membership: self.node.join(shard, admitted.room, &outbox),
+            membership: self.node.join(shard, admitted.room, &outbox, admitted.expires_at),
             outbox,
             incoming,
             permit: admitted.permit,
