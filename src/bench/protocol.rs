@@ -118,6 +118,9 @@ pub struct Opened {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivered {
+    pub pid: u32,
+    /// How long it stayed awake for deliveries that did not come.
+    pub awake: Duration,
     /// Since `Arm`.
     pub counted: Counted,
     /// Sockets that the server closed since they were opened.

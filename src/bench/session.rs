@@ -1,5 +1,6 @@
 //! One target under load: the generator's processes, the publishing connections and the server's costs, as scenarios use them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -68,12 +69,22 @@ struct Spent {
     /// Of the window that is open: what was delivered, and the time in which nothing was to be done yet.
     delivered: u64,
     idle: Duration,
+    /// Of that window: the CPU of processes that only stayed awake.
+    awake: BTreeMap<u32, Duration>,
     by_process: Vec<Duration>,
     /// The time in which a generator process wanted a CPU and had none.
     waited: Vec<Duration>,
 }
 
 impl Spent {
+    /// In the window that is open.
+    fn note(&mut self, counted: &[Delivered], outcome: &Outcome) {
+        self.delivered += outcome.counted.deliveries;
+        for Delivered { pid, awake, .. } in counted {
+            *self.awake.entry(*pid).or_default() += *awake;
+        }
+    }
+
     fn add(&mut self, elapsed: Duration, by_process: &[Duration], waited: &[Duration]) {
         self.elapsed += elapsed.saturating_sub(self.idle);
         self.deliveries += self.delivered;
@@ -208,8 +219,9 @@ impl<'a> Session<'a> {
         if answers.answered < publishes {
             return Err(BenchError::TooSlow { answered: answers.answered, wanted: publishes });
         }
-        let outcome = Outcome::new(schedule, &counted?, answers)?;
-        self.spent.delivered += outcome.counted.deliveries;
+        let counted = counted?;
+        let outcome = Outcome::new(schedule, &counted, answers)?;
+        self.spent.note(&counted, &outcome);
         Ok(outcome)
     }
 
@@ -232,8 +244,9 @@ impl<'a> Session<'a> {
         let until = last.first.plus(self.load.timeout);
         let crew = &mut self.crew;
         let (counted, answers) = self.publishers.run(last, until, |failed| collect(crew, until, failed))?;
-        let outcome = Outcome::new(whole, &counted?, answers)?;
-        self.spent.delivered += outcome.counted.deliveries;
+        let counted = counted?;
+        let outcome = Outcome::new(whole, &counted, answers)?;
+        self.spent.note(&counted, &outcome);
         Ok(Flood { flooding, last: last.first, outcome })
     }
 
@@ -280,6 +293,7 @@ impl<'a> Session<'a> {
         let (generator, pids) = (self.crew.cpu()?, self.crew.pids());
         let waits: Vec<_> = pids.iter().map(|pid| waited(*pid)).collect();
         (self.spent.idle, self.spent.delivered) = (Duration::ZERO, 0);
+        self.spent.awake.clear();
         let (start, own) = (Moment::now(), own_cpu());
         let result = work(self)?;
         let (elapsed, own) = (Moment::now().since(start), own_cpu().saturating_sub(own));
@@ -288,7 +302,8 @@ impl<'a> Session<'a> {
             (Some(before), Some(after)) => Some(after.since(&before)),
             _ => None,
         };
-        let used = |pid: &u32| after.of(*pid).saturating_sub(generator.of(*pid));
+        let awake = |pid: &u32| self.spent.awake.get(pid).copied().unwrap_or_default();
+        let used = |pid: &u32| after.of(*pid).saturating_sub(generator.of(*pid)).saturating_sub(awake(pid));
         let used: Vec<_> = pids.iter().map(used).chain([own]).collect();
         let waits: Vec<_> =
             pids.iter().zip(waits).map(|(pid, before)| waited(*pid).saturating_sub(before)).collect();
