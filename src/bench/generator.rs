@@ -14,7 +14,7 @@ use super::churn::Churn;
 use super::clock::{Moment, be_punctual};
 use super::connection::{Connection, Phase, Shared, Turn};
 use super::histogram::HistogramError;
-use super::opening::{Ramp, connect};
+use super::opening::{Ramp, connect, explain};
 use super::protocol::{Command, Delivered, Dropped, Plan, Report, Schedule};
 use super::window::{Seat, Window};
 
@@ -340,19 +340,5 @@ impl Generator {
             first_closure: self.first_closure.clone(),
         }))?;
         Ok(())
-    }
-}
-
-/// What a user can do about it.
-fn explain(error: &io::Error) -> String {
-    let errno = |code| error.raw_os_error() == Some(code);
-    if errno(nix::libc::EMFILE) || errno(nix::libc::ENFILE) {
-        format!(
-            "too few open files ({error}): raise them with `ulimit -n`, or spread the sockets with --processes"
-        )
-    } else if errno(nix::libc::EADDRNOTAVAIL) || errno(nix::libc::EADDRINUSE) {
-        format!("no free port ({error}): spread the sockets over more addresses with --sources")
-    } else {
-        format!("cannot connect: {error}")
     }
 }

@@ -33,6 +33,7 @@ mod publisher;
 mod report;
 mod scenarios;
 mod session;
+mod spent;
 mod target;
 mod window;
 

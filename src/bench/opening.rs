@@ -187,3 +187,17 @@ fn begin(address: SocketAddr, number: usize, sources: u8, stuck: bool) -> io::Re
     }
     Ok(TcpStream::from_std(socket.into()))
 }
+
+/// What a user can do about it.
+pub fn explain(error: &io::Error) -> String {
+    let errno = |code| error.raw_os_error() == Some(code);
+    if errno(nix::libc::EMFILE) || errno(nix::libc::ENFILE) {
+        format!(
+            "too few open files ({error}): raise them with `ulimit -n`, or spread the sockets with --processes"
+        )
+    } else if errno(nix::libc::EADDRNOTAVAIL) || errno(nix::libc::EADDRINUSE) {
+        format!("no free port ({error}): spread the sockets over more addresses with --sources")
+    } else {
+        format!("cannot connect: {error}")
+    }
+}

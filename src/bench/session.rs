@@ -1,6 +1,5 @@
 //! One target under load: the generator's processes, the publishing connections and the server's costs, as scenarios use them.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::progress::Progress;
 use super::protocol::{Churned, Churning, Command, Delivered, Opening, Plan, Report, Schedule};
 use super::publisher::Publishers;
 use super::report::Figures;
+use super::spent::Spent;
 use super::target::Target;
 
 /// Between opening and measuring: what the server sends to newcomers has come by then.
@@ -59,40 +59,6 @@ struct Wanted {
     in_flight: usize,
     retries: usize,
     deadline: Moment,
-}
-
-/// CPU of the generator in all measured windows.
-#[derive(Default)]
-struct Spent {
-    elapsed: Duration,
-    deliveries: u64,
-    /// Of the window that is open: what was delivered, and the time in which nothing was to be done yet.
-    delivered: u64,
-    idle: Duration,
-    /// Of that window: the CPU of processes that only stayed awake.
-    awake: BTreeMap<u32, Duration>,
-    by_process: Vec<Duration>,
-    /// The time in which a generator process wanted a CPU and had none.
-    waited: Vec<Duration>,
-}
-
-impl Spent {
-    /// In the window that is open.
-    fn note(&mut self, counted: &[Delivered], outcome: &Outcome) {
-        self.delivered += outcome.counted.deliveries;
-        for Delivered { pid, awake, .. } in counted {
-            *self.awake.entry(*pid).or_default() += *awake;
-        }
-    }
-
-    fn add(&mut self, elapsed: Duration, by_process: &[Duration], waited: &[Duration]) {
-        self.elapsed += elapsed.saturating_sub(self.idle);
-        self.deliveries += self.delivered;
-        for (sums, parts) in [(&mut self.by_process, by_process), (&mut self.waited, waited)] {
-            sums.resize(parts.len(), Duration::ZERO);
-            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += *part);
-        }
-    }
 }
 
 impl<'a> Session<'a> {
@@ -221,7 +187,7 @@ impl<'a> Session<'a> {
         }
         let counted = counted?;
         let outcome = Outcome::new(schedule, &counted, answers)?;
-        self.spent.note(&counted, &outcome);
+        self.spent.delivered(&counted, &outcome);
         Ok(outcome)
     }
 
@@ -246,7 +212,7 @@ impl<'a> Session<'a> {
         let (counted, answers) = self.publishers.run(last, until, |failed| collect(crew, until, failed))?;
         let counted = counted?;
         let outcome = Outcome::new(whole, &counted, answers)?;
-        self.spent.note(&counted, &outcome);
+        self.spent.delivered(&counted, &outcome);
         Ok(Flood { flooding, last: last.first, outcome })
     }
 
@@ -255,7 +221,7 @@ impl<'a> Session<'a> {
         let first = Moment::now().plus(lead);
         let schedule = Schedule { first, interval, publishes, first_number: self.next_number };
         self.next_number += publishes;
-        self.spent.idle += lead;
+        self.spent.idle(lead);
         self.crew.tell_each(|_| Command::Arm(schedule))?;
         self.armed()?;
         Ok(schedule)
@@ -292,8 +258,7 @@ impl<'a> Session<'a> {
         let server = self.server_cpu()?;
         let (generator, pids) = (self.crew.cpu()?, self.crew.pids());
         let waits: Vec<_> = pids.iter().map(|pid| waited(*pid)).collect();
-        (self.spent.idle, self.spent.delivered) = (Duration::ZERO, 0);
-        self.spent.awake.clear();
+        self.spent.open_window();
         let (start, own) = (Moment::now(), own_cpu());
         let result = work(self)?;
         let (elapsed, own) = (Moment::now().since(start), own_cpu().saturating_sub(own));
@@ -302,12 +267,13 @@ impl<'a> Session<'a> {
             (Some(before), Some(after)) => Some(after.since(&before)),
             _ => None,
         };
-        let awake = |pid: &u32| self.spent.awake.get(pid).copied().unwrap_or_default();
-        let used = |pid: &u32| after.of(*pid).saturating_sub(generator.of(*pid)).saturating_sub(awake(pid));
+        let used = |pid: &u32| {
+            after.of(*pid).saturating_sub(generator.of(*pid)).saturating_sub(self.spent.awake(*pid))
+        };
         let used: Vec<_> = pids.iter().map(used).chain([own]).collect();
         let waits: Vec<_> =
             pids.iter().zip(waits).map(|(pid, before)| waited(*pid).saturating_sub(before)).collect();
-        self.spent.add(elapsed, &used, &waits);
+        self.spent.close_window(elapsed, &used, &waits);
         Ok((result, server))
     }
 
@@ -321,17 +287,7 @@ impl<'a> Session<'a> {
             figures.add("connects_tried_again", self.tried_again as f64);
         }
         figures.add_some("floor_threads", self.floor_threads.map(|threads| threads as f64));
-        let elapsed = self.spent.elapsed.as_secs_f64();
-        if elapsed > 0.0 {
-            let shares = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() / elapsed).collect();
-            figures.generator_cpu_shares = shares(&self.spent.by_process);
-            figures.generator_wait_shares = shares(&self.spent.waited);
-            if self.spent.deliveries > 0 {
-                let crew = self.spent.by_process.iter().take(self.crew.size()).sum::<Duration>();
-                let each = crew.as_secs_f64() * 1e6 / self.spent.deliveries as f64;
-                figures.add("generator_us_of_cpu_per_delivery", each);
-            }
-        }
+        self.spent.tell(&mut figures, self.crew.size());
         figures
     }
 }
